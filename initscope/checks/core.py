@@ -1,0 +1,108 @@
+"""What a check is, and the evidence that checks share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import pandas as pd
+
+from initscope import digest, growth
+from initscope.bounds import Bounds
+from initscope.growth import Estimate, Shape
+from initscope.profile import Profile
+from initscope.sites import Parameter, all_parameters
+from initscope.verdict import Finding, Level, Status
+
+RESIDUAL_BRANCHES = ("attn_out", "mlp_down")
+
+
+class Answer(NamedTuple):
+    """What a check says, before it is signed with the check's code."""
+
+    status: Status
+    message: str
+    value: float | None = None
+    error: float | None = None
+    bound: float | None = None
+    layer: int | None = None
+    site: str | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """A named test of a profile.
+
+    ``bound`` names the field of :class:`~initscope.bounds.Bounds` that it compares with, whose
+    reason is then the check's; otherwise ``reason`` says why it matters.
+    """
+
+    code: str
+    name: str
+    summary: str
+    run: Callable[[Evidence], Answer]
+    bound: str = ""
+    reason: str = ""
+    level: Level = Level.ERROR
+
+    def find(self, evidence: Evidence, level: Level | None = None) -> Finding:
+        """Run the check and sign its answer."""
+        answer = self.run(evidence)
+        return Finding(
+            code=self.code, name=self.name, level=level or self.level, **answer._asdict()
+        )
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A profile and the bounds that it is held against; what checks share is worked out once."""
+
+    profile: Profile
+    bounds: Bounds
+
+    @cached_property
+    def overflow(self) -> digest.Overflow | None:
+        """The first activation that is not finite."""
+        return digest.overflow(self.profile)
+
+    @cached_property
+    def gradient_overflow(self) -> digest.Overflow | None:
+        """The first gradient that is not finite, going backward."""
+        return digest.overflow(self.profile, "backward")
+
+    def exponent(self, direction: str) -> Estimate | None:
+        """Return the depth exponent of the stream, or of the gradient."""
+        return growth.depth_exponent(self.profile, direction)
+
+    def shape(self, direction: str) -> Shape | None:
+        """Return how the stream, or its gradient, goes over the layers."""
+        return growth.shape(self.profile, direction)
+
+    @cached_property
+    def zero_branches(self) -> tuple[str, ...]:
+        """The branches whose last weight the rule, or the model, sets to exactly 0."""
+        return tuple(
+            site for site in RESIDUAL_BRANCHES
+            if (peak := self.readings(site, "weight", "max_abs")).size and not peak.any(axis=None)
+        )  # fmt: skip
+
+    @cached_property
+    def parameters(self) -> list[Parameter]:
+        """Every parameter of the configuration."""
+        return list(all_parameters(self.profile.config))
+
+    def readings(self, site: str, direction: str, statistic: str) -> pd.DataFrame:
+        """Return a statistic over depth, a row a layer and a column a seed."""
+        return self.profile.select(site, direction, statistic)
+
+    def final(self, site: str, statistic: str) -> float | None:
+        """Return an activation statistic's last row, averaged over seeds."""
+        rows = self.readings(site, "forward", statistic)
+        return None if rows.empty else float(rows.iloc[-1].mean())
+
+
+def not_measured(why: str) -> Answer:
+    """Say that there is nothing to judge."""
+    return Answer(Status.NOT_MEASURED, why)

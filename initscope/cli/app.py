@@ -1,0 +1,73 @@
+"""The application, its commands and its exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from initscope import __version__
+from initscope.cli import compare, inspect, show
+from initscope.errors import ExitCode, InitscopeError
+
+_EPILOG = "Exit codes: 0 done · 1 out of bounds · 2 wrong request · 3 the measurement failed."
+
+app = typer.Typer(
+    name="initscope",
+    help="See how a GPT's signal explodes or collapses at initialisation, before you train it.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (inspect, compare, show):
+    app.command(no_args_is_help=module is not inspect)(module.command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"initscope {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Hold the options that precede a command."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; no exception leaves it."""
+    try:
+        app(None if argv is None else list(argv))
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else ExitCode.USAGE
+    except InitscopeError as error:
+        _complain(f"error: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is not a verdict of 1
+        _unexpected(error)
+        return ExitCode.MEASUREMENT
+    return ExitCode.OK
+
+
+def _unexpected(error: Exception) -> None:
+    if os.environ.get("INITSCOPE_DEBUG"):
+        traceback.print_exception(error)
+    _complain(
+        f"error: {type(error).__name__}: {error} "
+        "(a bug; INITSCOPE_DEBUG=1 shows where, and the project would like to know)"
+    )
+
+
+def _complain(message: str) -> None:
+    sys.stderr.write(f"initscope: {message}\n")

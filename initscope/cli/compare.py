@@ -1,0 +1,34 @@
+"""initscope compare."""
+
+from __future__ import annotations
+
+from initscope.cli.groups import Measurement, RuleNames, Shape
+from initscope.cli.output import Output, progress, say
+from initscope.cli.signature import with_options
+
+
+def compare(rules: RuleNames, shape: Shape, measurement: Measurement, output: Output) -> None:
+    """Measure several rules side by side, on the same tokens and the same random numbers.
+
+    initscope compare nanogpt xavier --n-layer 48 --plot rules.png
+    """
+    from initscope.rules import get_rule
+
+    for rule in rules:
+        get_rule(rule)
+    config, options = shape.config(rules[0]), measurement.options()
+    output.check()
+    with progress() as report:
+        from initscope.devices import choose_device
+        from initscope.sweep import compare as measure
+
+        choice = choose_device(options.device)
+        say(f"measuring on {choice.device} ({choice.reason}), {options.dtype}")
+        profiles = measure(config, rules, options, report=report)
+
+    from initscope.table import compare_report
+
+    output.write(profiles, lambda: compare_report(profiles))
+
+
+command = with_options(compare)

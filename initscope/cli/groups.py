@@ -1,0 +1,153 @@
+"""The options that several commands share, a dataclass a group."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args
+
+from typer import Argument, Option
+
+from initscope.config import PRESETS, Activation, GPTConfig, Norm, NormKind, Positions, preset
+from initscope.errors import UsageError
+from initscope.options import Options
+from initscope.rules import RULES, config_for
+
+DEFAULT_DEPTH = 12
+
+
+def _starting_with(names: Any) -> Any:  # noqa: ANN401 - typer's callbacks are untyped
+    """Complete an option from a list of names."""
+    return lambda incomplete: [name for name in names if name.startswith(incomplete)]
+
+
+def _choice(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a Literal
+    names = get_args(kind)
+    return {"metavar": "|".join(names), "autocompletion": _starting_with(names)}
+
+
+_SHAPE: dict[str, Any] = {"rich_help_panel": "Shape"}
+_RUN: dict[str, Any] = {"rich_help_panel": "Measurement"}
+_OUT: dict[str, Any] = {"rich_help_panel": "Output"}
+
+RuleName = Annotated[str, Option(help="Initialisation rule.", autocompletion=_starting_with(RULES))]
+RuleNames = Annotated[
+    list[str],
+    Argument(
+        metavar="RULE...", help=f"Rules: {', '.join(RULES)}.", autocompletion=_starting_with(RULES)
+    ),
+]
+
+
+@dataclass
+class Shape:
+    """The model; what is not given comes from the preset, the rule, or the depth."""
+
+    n_layer: Annotated[int | None, Option(help=f"Blocks [{DEFAULT_DEPTH}].", **_SHAPE)] = None
+    n_embd: Annotated[int | None, Option(help="Width [768].", **_SHAPE)] = None
+    n_head: Annotated[int | None, Option(help="Attention heads [n_embd / 64].", **_SHAPE)] = None
+    n_kv_head: Annotated[int | None, Option(help="Key/value heads [n_head].", **_SHAPE)] = None
+    d_ff: Annotated[int | None, Option(help="MLP width [4 n_embd].", **_SHAPE)] = None
+    vocab_size: Annotated[int | None, Option(help="Token ids [50304].", **_SHAPE)] = None
+    block_size: Annotated[int | None, Option(help="Longest sequence [1024].", **_SHAPE)] = None
+    norm: Annotated[str | None, Option(help="Placement [pre].", **_choice(Norm), **_SHAPE)] = None
+    norm_kind: Annotated[
+        str | None, Option(help="Kind of norm [layernorm].", **_choice(NormKind), **_SHAPE)
+    ] = None
+    activation: Annotated[
+        str | None, Option(help="MLP activation [gelu].", **_choice(Activation), **_SHAPE)
+    ] = None
+    positions: Annotated[
+        str | None, Option(help="Positions [learned].", **_choice(Positions), **_SHAPE)
+    ] = None
+    bias: Annotated[
+        bool | None, Option("--bias/--no-bias", help="Linear and norm biases [no].", **_SHAPE)
+    ] = None
+    tied: Annotated[
+        bool | None, Option("--tied/--untied", help="Head is the embedding [tied].", **_SHAPE)
+    ] = None
+    qk_norm: Annotated[
+        bool | None, Option("--qk-norm/--no-qk-norm", help="Normalise q and k [no].", **_SHAPE)
+    ] = None
+    preset: Annotated[
+        str | None,
+        Option(
+            metavar="NAME", autocompletion=_starting_with(PRESETS),
+            help=f"A published shape: {', '.join(PRESETS)}.", **_SHAPE,
+        ),
+    ] = None  # fmt: skip
+
+    def config(self, rule: str) -> GPTConfig:
+        """Return the shape: flags beat the preset, which beats the rule's architecture."""
+        chosen = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        name = chosen.pop("preset", None)
+        fields = preset(name) if name else {"n_layer": DEFAULT_DEPTH}
+        if "n_embd" in chosen and "n_head" not in chosen:
+            fields.pop("n_head", None)  # a preset's heads need not divide another width
+        return config_for(rule, **{**fields, **chosen})
+
+
+@dataclass
+class Measurement:
+    """How to measure."""
+
+    seeds: Annotated[int, Option(help="Independent draws; more narrow the error.", **_RUN)] = 1
+    tokens: Annotated[
+        str,
+        Option(
+            metavar="zipf|uniform|FILE", **_RUN,
+            help="Ids: Zipf (nearest to text), uniform, a nanoGPT .bin (uint16), or text (bytes).",
+        ),
+    ] = "zipf"  # fmt: skip
+    batch: Annotated[int, Option(help="Sequences.", **_RUN)] = 1
+    seq_len: Annotated[
+        int | None, Option(help="Tokens a sequence [256, or block_size].", **_RUN)
+    ] = None
+    device: Annotated[
+        str, Option(metavar="auto|cuda|cuda:N|mps|cpu", help="Where to compute.", **_RUN)
+    ] = "auto"
+    dtype: Annotated[
+        str, Option(metavar="float32|bfloat16|float16", help="Weights and activations.", **_RUN)
+    ] = "float32"
+    forward_only: Annotated[
+        bool, Option("--forward-only", help="Leave the gradients out.", **_RUN)
+    ] = False
+    memory: Annotated[
+        str,
+        Option(
+            metavar="SIZE", **_RUN,
+            help="Keep blocks between forward and backward in up to this much (8GiB).",
+        ),
+    ] = "0"  # fmt: skip
+    depth_law: Annotated[
+        bool, Option("--depth-law/--no-depth-law", help="Measure n/2 and n/4 blocks too.", **_RUN)
+    ] = True
+
+    def options(self) -> Options:
+        """Return the engine's options.
+
+        Raises:
+            UsageError: for values that cannot be right.
+        """
+        fields = dataclasses.asdict(self)
+        if self.seq_len is not None and self.seq_len < 1:
+            raise UsageError(f"--seq-len must be at least 1, not {self.seq_len}")
+        return Options(**{**fields, "seq_len": self.seq_len or 0, "memory": size(self.memory)})
+
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_BINARY = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+def size(text: str) -> int:
+    """Parse a memory size: ``8GiB``, ``512MB``, ``2g`` or bytes.
+
+    Raises:
+        UsageError: for anything else.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", text, re.IGNORECASE)
+    unit = {**_UNITS, **_BINARY}.get(match[2].lower()) if match else None
+    if match is None or unit is None:
+        raise UsageError(f"{text!r} is not a size; write it like 8GiB, 512MB or 4096")
+    return int(float(match[1]) * unit)

@@ -1,0 +1,37 @@
+"""initscope show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument
+
+from initscope.cli.output import Output
+from initscope.cli.signature import with_options
+
+
+def show(
+    files: Annotated[
+        list[str], Argument(metavar="FILE...", help="Profiles saved with --json or --parquet.")
+    ],
+    output: Output,
+) -> None:
+    """Show saved profiles again, as table, figure or data, without measuring.
+
+    initscope show run.json --plot run.png
+    """
+    from initscope.store import load
+
+    output.check()
+    profiles = [profile for file in files for profile in load(Path(file))]
+
+    from initscope.table import compare_report, inspect_report
+
+    if len(profiles) == 1:
+        output.write(profiles, lambda: inspect_report(profiles[0], all_layers=output.all_layers))
+    else:
+        output.write(profiles, lambda: compare_report(profiles))
+
+
+command = with_options(show)

@@ -1,0 +1,169 @@
+"""Filling tensors from draws: threaded, and the same for any number of threads.
+
+Every parameter is made from standard normals z that depend on (seed, layer, path) alone, so
+two rules, or two depths, meet the same z: a difference between them is the rule's. A uniform
+and a truncated normal are monotone functions of z.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from threading import Barrier
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from initscope.moments import central, scaled
+from initscope.rules.core import Draw
+
+# A chunk has a generator of its own, so its size is part of the result: do not change it
+# lightly. On the CPU it is sized to stay in a core's cache from the draw to its statistics.
+CHUNK = {"cpu": 1 << 17}
+DEVICE_CHUNK = 1 << 24
+
+SQRT2 = math.sqrt(2)
+
+
+class Filling(NamedTuple):
+    """One parameter to fill: where it is in the model and how it is drawn."""
+
+    tensor: Tensor
+    draw: Draw
+    layer: int
+    path: str
+
+
+def generator_seed(seed: int, layer: int, path: str, chunk: int) -> int:
+    """Hash what identifies a chunk of numbers into a 64-bit seed, the same on every machine."""
+    text = f"{seed}/{layer}/{path}/{chunk}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
+
+
+def _normal(z: Tensor, draw: Draw) -> Tensor:
+    return z.mul_(draw.scale)
+
+
+def _uniform(z: Tensor, draw: Draw) -> Tensor:
+    return z.div_(SQRT2).erf_().mul_(draw.scale)
+
+
+def _truncated(z: Tensor, draw: Draw) -> Tensor:
+    inside = math.erf(draw.cut / SQRT2)
+    x = z.div_(SQRT2).erf_().mul_(inside).erfinv_()
+    return x.mul_(SQRT2 * draw.scale).clamp_(-draw.bound, draw.bound)
+
+
+_TRANSFORM: dict[str, Callable[[Tensor, Draw], Tensor]] = {
+    "normal": _normal,
+    "uniform": _uniform,
+    "truncated_normal": _truncated,
+    "orthogonal": lambda z, _draw: z,  # the matrix is made orthogonal once it is whole
+}
+
+
+def _orthogonalise(z: Tensor, gain: float) -> Tensor:
+    """Return gain times the Haar-distributed factor of a Gaussian matrix (Mezzadri 2007)."""
+    tall = z if z.shape[0] >= z.shape[1] else z.T
+    q, r = torch.linalg.qr(tall)
+    q *= r.diagonal().sign()
+    return gain * (q if tall is z else q.T)
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Start workers that compute on one thread each: their siblings use the other cores."""
+    before, started = torch.get_num_threads(), Barrier(threads)
+
+    def initialise() -> None:
+        torch.get_num_threads()  # a thread's first use of PyTorch takes over the global number
+        torch.set_num_threads(1)
+
+    pool = ThreadPoolExecutor(threads, "draw", initialise)
+    list(pool.map(lambda _: started.wait(), range(threads)))
+    torch.set_num_threads(before)  # a worker's own number became the global one
+    return pool
+
+
+class Drawer:
+    """Fills parameters for one seed.
+
+    ``threads`` changes the time, never a number. ``filled`` counts the parameters drawn.
+    """
+
+    def __init__(self, seed: int, threads: int | None = None) -> None:
+        self.seed = seed
+        self.threads = threads or torch.get_num_threads() or os.cpu_count() or 1
+        self.filled = 0
+
+    @torch.no_grad()
+    def fill(
+        self, fillings: Iterable[Filling], *, statistics: bool = False
+    ) -> dict[str, list[tuple[int, Tensor]]]:
+        """Fill the tensors in place.
+
+        Returns, where ``statistics`` are asked for, each path's parts as (count, raw moments).
+        """
+        fillings = list(fillings)
+        self.filled += len(fillings)
+        jobs = [(filling, self._submit(filling, statistics=statistics)) for filling in fillings]
+        return {
+            filling.path: self._finish(filling, futures, statistics=statistics)
+            for filling, futures in jobs
+        }
+
+    def _submit(self, filling: Filling, *, statistics: bool) -> list[_Job]:
+        tensor, draw = filling.tensor, filling.draw
+        if draw.kind == "constant":
+            tensor.fill_(draw.scale)
+            return []
+        flat = tensor.view(-1)
+        size = CHUNK.get(tensor.device.type, DEVICE_CHUNK)
+        return [
+            self._run(flat[start : start + size], filling, number, statistics=statistics)
+            for number, start in enumerate(range(0, flat.numel(), size))
+        ]
+
+    def _run(self, part: Tensor, filling: Filling, number: int, *, statistics: bool) -> _Job:
+        seed = generator_seed(self.seed, filling.layer, filling.path, number)
+        statistics = statistics and filling.draw.kind != "orthogonal"
+        if part.device.type != "cpu":
+            return _draw_part(part, filling.draw, seed, statistics=statistics)
+        return _pool(self.threads).submit(
+            _draw_part, part, filling.draw, seed, statistics=statistics
+        )
+
+    def _finish(
+        self, filling: Filling, jobs: list[_Job], *, statistics: bool
+    ) -> list[tuple[int, Tensor]]:
+        parts = [job.result() if isinstance(job, Future) else job for job in jobs]
+        if filling.draw.kind == "orthogonal":
+            whole = _orthogonalise(filling.tensor.float(), filling.draw.scale)
+            filling.tensor.copy_(whole)
+            parts = []
+        if not statistics:
+            return []
+        return [part for part in parts if part] or [_statistics(filling.tensor)]
+
+
+_Part = tuple[int, Tensor] | None
+_Job = Future[_Part] | _Part
+
+
+@torch.no_grad()
+def _draw_part(part: Tensor, draw: Draw, seed: int, *, statistics: bool) -> _Part:
+    generator = torch.Generator(part.device).manual_seed(seed)
+    z = part if part.dtype == torch.float32 else torch.empty_like(part, dtype=torch.float32)
+    x = _TRANSFORM[draw.kind](z.normal_(generator=generator), draw)
+    if x is not part:
+        part.copy_(x)
+    return _statistics(part) if statistics else None
+
+
+def _statistics(part: Tensor) -> tuple[int, Tensor]:
+    return part.numel(), central(scaled(part))

@@ -1,0 +1,118 @@
+"""What surrounds the blocks: embedding, final norm, head and loss, measured both ways."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from initscope.construction import set_multipliers, tie
+from initscope.gpt import Embedding, Head
+from initscope.loss import ChunkedLoss
+from initscope.moments import Scaled, central, scaled, total_product, vector_square
+from initscope.plan import Painter, Plan
+from initscope.probe import Probe
+from initscope.readout import Key
+from initscope.sites import embedding_parameters, head_parameters
+
+
+class Ends:
+    """Embedding and head of one model; they stay in memory while the blocks stream by.
+
+    Args:
+        plan: what to measure.
+        painter: draws the weights.
+        ids: token ids (B, T + 1) on the host.
+    """
+
+    def __init__(self, plan: Plan, painter: Painter, ids: Tensor) -> None:
+        config, device = plan.config, plan.allocation.device
+        self.config, self.recorder = config, painter.recorder
+        distinct, place = ids[:, :-1].flatten().unique(return_inverse=True)
+        self._rows: list[int] = distinct.tolist()  # before the ids leave the host: no sync
+        self._place = place.to(device)
+        ids = ids.to(device)
+        self._inputs, self._targets = ids[:, :-1], ids[:, 1:].flatten()
+        self._seen: Tensor | None = None
+        self.embedding = plan.allocation.empty(lambda: Embedding(config))
+        self.head = plan.allocation.empty(lambda: Head(config))
+        tie(config, self.embedding, self.head)
+        for module in (self.embedding, self.head):
+            module.requires_grad_(requires_grad=False)
+        painter.draw(self.embedding, embedding_parameters(config), audit=True)
+        painter.draw(self.head, head_parameters(config), audit=True)
+        set_multipliers(config, plan.rule, self.embedding, self.head)
+
+    def embed(self) -> Tensor:
+        """Return the stream before the first block (B, T, C)."""
+        with Probe(self.recorder, {"embed": self.embedding.embed}, layer=-1):
+            return self.embedding(self._inputs)
+
+    def loss(self, x: Tensor, *, backward: bool) -> Tensor | None:
+        """Record final norm, logits and loss; return the stream's gradient where asked for."""
+        last = self.config.n_layer
+        sites = {"norm_f": self.head.norm_f} if self.config.final_norm else {}
+        x = x.detach().requires_grad_(requires_grad=backward)
+        probe = Probe(self.recorder, sites, layer=last, backward=backward)
+        with probe, torch.set_grad_enabled(backward):
+            normed = self.head.norm_f(x)
+            loss = ChunkedLoss(
+                normed.detach().flatten(0, 1), self.head.head.weight, self._targets,
+                self.head.multiplier,
+            )  # fmt: skip
+            self._loss_forward(loss)
+            if not backward:
+                return None
+            gradient = self._loss_backward(loss).view_as(normed).to(normed.dtype)
+            (gradient,) = torch.autograd.grad(normed, x, gradient)
+            return gradient
+
+    @torch.no_grad()
+    def _loss_forward(self, loss: ChunkedLoss) -> None:
+        last, add = self.config.n_layer, self.recorder.add
+        logits = Key(last, "logits", "forward", "activation")
+        value = loss.forward(lambda part: add(logits, central(scaled(part)), part.numel()))
+        add(Key(last, "loss", "forward", "loss"), value)
+
+    @torch.no_grad()
+    def _loss_backward(self, loss: ChunkedLoss) -> Tensor:
+        last, weight = self.config.n_layer, loss.weight
+        logits = Key(last, "logits", "backward", "gradient")
+
+        def record(g: Scaled, weight_square: Tensor) -> None:
+            self.recorder.add(logits, central(g, 2), g.values.numel())
+            self.recorder.add(self._head_key(), weight_square, weight.numel())
+
+        gradient = loss.backward(self._rows, record)
+        self._seen = gradient.rows
+        return gradient.x
+
+    def _head_key(self) -> Key:
+        if self.config.tied:
+            return Key(-1, "wte", "weight_grad", "weight_gradient")
+        return Key(self.config.n_layer, "head", "weight_grad", "weight_gradient")
+
+    @torch.no_grad()
+    def embedding_gradient(self, gradient: Tensor) -> None:
+        """Record the gradients of the embedding's output (B, T, C) and of its tables."""
+        g = scaled(gradient)
+        self.recorder.add(Key(-1, "embed", "backward", "gradient"), central(g, 2), gradient.numel())
+        scale = g.scale * self.embedding.multiplier
+        rows = g.values.new_zeros(len(self._rows), self.config.n_embd)
+        rows.index_add_(0, self._place, g.values.flatten(0, 1))
+        self._record("wte", vector_square(rows, scale))
+        if self.config.tied and self._seen is not None:
+            self._record("wte", _twice_product(rows, scale, self._seen))
+        if self.embedding.wpe is not None:
+            self._record("wpe", vector_square(g.values.sum(0), scale))
+
+    def _record(self, label: str, raw: Tensor) -> None:
+        count = self.embedding.get_parameter(f"{label}.weight").numel()
+        self.recorder.add(Key(-1, label, "weight_grad", "weight_gradient"), raw, count)
+
+
+def _twice_product(rows: Tensor, scale: Tensor, other: Tensor) -> Tensor:
+    """Pack 2<A, B>, the cross term of the two gradients that a tied embedding adds up."""
+    small = scaled(other)
+    total = 2 * total_product(rows, small.values)
+    ones = torch.ones_like(scale)
+    return torch.stack([scale, small.scale, ones, ones, total.to(scale.dtype)])

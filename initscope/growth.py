@@ -1,0 +1,161 @@
+"""How a quantity grows: over the layers of one run, and with the depth of the model.
+
+One depth cannot tell a bounded signal from a growing one: nanoGPT's scaled rule and the
+unscaled one both rise linearly over the layers of a single run. The *depth exponent*
+α = d log v / d log n_layer can: it is 0 for the scaled rule and 1 for the unscaled one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from initscope.profile import Profile
+
+# The spread of an exponent between single seeds is about c / sqrt(width): c = 1.5 forward and 3
+# backward (python -m benchmarks.spread). It counts as PRIOR_SEEDS seeds beside those measured:
+# without it, one seed would have no error, and two would have a wild one.
+SPREAD = {"forward": 1.5, "backward": 3.0}
+PRIOR_SEEDS = 4
+
+# Quantiles of Student's t at 97.5 %, by degrees of freedom (Abramowitz & Stegun, table 26.10).
+_T975 = {
+    4: 2.776,
+    5: 2.571,
+    6: 2.447,
+    7: 2.365,
+    8: 2.306,
+    9: 2.262,
+    10: 2.228,
+    15: 2.131,
+    20: 2.086,
+}
+
+SHALLOWEST = 8  # blocks below which a run's shape is not judged
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its standard error over seeds."""
+
+    value: float
+    error: float
+    seeds: int
+
+    @property
+    def reach(self) -> float:
+        """Half the 95 % interval (Student's t)."""
+        freedom = PRIOR_SEEDS + self.seeds - 1
+        return self.error * _T975[max(n for n in _T975 if n <= freedom)]
+
+    @property
+    def low(self) -> float:
+        """Lower end of the 95 % interval."""
+        return self.value - self.reach
+
+    @property
+    def high(self) -> float:
+        """Upper end of the 95 % interval."""
+        return self.value + self.reach
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} ± {self.reach:.2f}"
+
+
+def estimate(samples: Array, prior_spread: float) -> Estimate:
+    """Return the mean of one number a seed, its spread shrunk towards what is known of it."""
+    count = len(samples)
+    squares = PRIOR_SEEDS * prior_spread**2 + ((samples - samples.mean()) ** 2).sum()
+    spread = math.sqrt(squares / (PRIOR_SEEDS + count - 1))
+    return Estimate(float(samples.mean()), spread / math.sqrt(count), count)
+
+
+def depth_exponent(profile: Profile, direction: str = "forward") -> Estimate | None:
+    """Fit α over the profile's depths; None for a single depth or where nothing can be fitted.
+
+    Forward, v is the residual stream's variance after the last block; backward, the mean
+    square of the stream's gradient after the first block over that after the last.
+    """
+    values = final_values(profile, direction)
+    if len(values) < 2 or not (np.isfinite(values).all(axis=None) and (values > 0).all(axis=None)):
+        return None
+    x = np.log(values.index.to_numpy(dtype=float))
+    x -= x.mean()
+    slopes = x @ np.log(values.to_numpy()) / (x @ x)
+    return estimate(slopes, SPREAD[direction] / math.sqrt(profile.config.n_embd))
+
+
+def final_values(profile: Profile, direction: str = "forward") -> pd.DataFrame:
+    """Return what the depth exponent is fitted to: a row a depth, a column a seed."""
+    rows = {}
+    for depth in sorted(profile.table["n_layer"].unique()):
+        curve = stream(profile, direction, int(depth))
+        if not curve.empty:
+            rows[int(depth)] = (
+                curve.iloc[-1] if direction == "forward" else curve.iloc[0] / curve.iloc[-1]
+            )
+    return pd.DataFrame(rows).T
+
+
+def stream(profile: Profile, direction: str, depth: int | None = None) -> pd.DataFrame:
+    """Return the residual stream after each block: its variance, or its gradient's square."""
+    statistic = "variance" if direction == "forward" else "second_moment"
+    return profile.select("resid_post", direction, statistic, n_layer=depth)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The log growth over the second quarter of a run's layers and over its second half.
+
+    A power of the layer grows as much over either (p ln 2, whatever the depth); an exponential
+    twice as much over the half.
+    """
+
+    early: float
+    late: float
+    layers: int
+
+    @property
+    def rate(self) -> float:
+        """Exponential rate a layer over the second half."""
+        return self.late / (self.layers / 2)
+
+    @property
+    def exponential(self) -> bool:
+        """Whether the rate does not fall, over a growth no power of the layer up to 2 reaches."""
+        steep = abs(self.late) > 2 * math.log(2)
+        return steep and self.late / self.early > _BETWEEN if self.early else steep
+
+
+_BETWEEN = 1.5  # half-way between a power law's 1 and an exponential's 2
+
+
+def shape(profile: Profile, direction: str = "forward") -> Shape | None:
+    """Return a run's shape over its layers, the seeds averaged in logs; None if too shallow."""
+    curve = stream(profile, direction).to_numpy()
+    layers = len(curve)
+    if layers < SHALLOWEST or not ((curve > 0).all() and np.isfinite(curve).all()):
+        return None
+    log = np.log(curve).mean(axis=1)
+    quarter, half = log[layers // 4 - 1], log[layers // 2 - 1]
+    return Shape(float(half - quarter), float(log[-1] - half), layers)
+
+
+def branch_shares(profile: Profile) -> dict[str, float]:
+    """Return each branch's share of what all blocks together add to the stream.
+
+    The mean squares of the branches' outputs, summed over the layers and averaged over seeds.
+    """
+    sums = {}
+    for site in ("attn_out", "mlp_down"):
+        rows = profile.select(site, "forward", "second_moment")
+        if not rows.empty:
+            sums[site] = float(rows.sum().mean())
+    total = sum(sums.values())
+    return {site: value / total for site, value in sums.items()} if 0 < total < float("inf") else {}

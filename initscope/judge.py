@@ -1,0 +1,126 @@
+"""judge(Profile, Bounds) -> Verdict: run the checks, and say what the signal does and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from initscope.bounds import Bounds
+from initscope.checks import CHECKS, Check, Evidence, get_check
+from initscope.profile import Profile
+from initscope.verdict import Class, Finding, Level, Status, Verdict
+
+# A cause comes before its effect: the first of these that is broken is the reason given.
+_PRIORITY = (
+    "never-initialised", "scaled-weight-off-stream", "parameter-std", "parameter-outliers",
+    "non-finite", "exponential-stream", "exponential-gradient", "depth-exponent",
+    "gradient-exponent",
+)  # fmt: skip
+
+_TRAITS = {
+    "rank-collapse": "rank collapse",
+    "dead-branch": "dead branches",
+    "attention-entropy": "saturated attention",
+    "initial-loss": "hot logits",
+}
+
+
+def judge(
+    profile: Profile,
+    bounds: Bounds | None = None,
+    *,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    levels: Mapping[str, Level] | None = None,
+) -> Verdict:
+    """Judge a profile.
+
+    Args:
+        profile: what was measured.
+        bounds: what is allowed.
+        select: codes, names or prefixes of codes (``IS01``) to run; all if empty.
+        ignore: those to leave out.
+        levels: ``error`` or ``warn`` for a code or name, instead of the check's own.
+
+    Raises:
+        UsageError: for a check that does not exist.
+    """
+    evidence = Evidence(profile, bounds or Bounds())
+    chosen = {get_check(name).code: level for name, level in (levels or {}).items()}
+    # Every check runs: the classes and traits below rest on them, whatever is reported.
+    found = {c.name: c.find(evidence, chosen.get(c.code)) for c in CHECKS.values()}
+    reported = tuple(found[check.name] for check in selected(select, ignore))
+    return Verdict(
+        rule=profile.rule,
+        n_layer=profile.config.n_layer,
+        seeds=len(profile.run.seeds),
+        forward=_forward(evidence, found),
+        backward=_backward(evidence, found),
+        findings=reported,
+        reason=_reason(reported),
+        traits=tuple(text for name, text in _TRAITS.items() if _is(found[name], Status.BROKEN)),
+    )
+
+
+def selected(select: Sequence[str] = (), ignore: Sequence[str] = ()) -> list[Check]:
+    """Return the checks that a selection names.
+
+    Raises:
+        UsageError: for a name that fits no check.
+    """
+    wanted = _codes(select) if select else set(CHECKS)
+    return [check for code, check in CHECKS.items() if code in wanted - _codes(ignore)]
+
+
+def _codes(names: Sequence[str]) -> set[str]:
+    codes: set[str] = set()
+    for name in names:
+        fitting = {code for code in CHECKS if code.startswith(name.upper())}
+        codes |= fitting or {get_check(name).code}
+    return codes
+
+
+def _is(finding: Finding, status: Status) -> bool:
+    return finding.status is status
+
+
+def _forward(evidence: Evidence, found: dict[str, Finding]) -> Class:
+    if evidence.overflow is not None:
+        return Class.EXPLODES
+    if len(evidence.zero_branches) == 2:
+        return Class.ZERO
+    return _trend(found["exponential-stream"], found["depth-exponent"])
+
+
+def _backward(evidence: Evidence, found: dict[str, Finding]) -> Class:
+    curve = evidence.readings("resid_post", "backward", "second_moment")
+    if curve.empty or evidence.overflow is not None:
+        return Class.UNKNOWN
+    if evidence.gradient_overflow is not None:
+        return Class.EXPLODES
+    if len(evidence.zero_branches) == 2:
+        return Class.ZERO
+    if (curve.iloc[0] == 0).any():
+        return Class.VANISHES
+    return _trend(found["exponential-gradient"], found["gradient-exponent"], towards_first=True)
+
+
+def _trend(exponential: Finding, exponent: Finding, *, towards_first: bool = False) -> Class:
+    """Name the trend; ``towards_first`` for a signal that travels to the first layer."""
+    if _is(exponential, Status.BROKEN):
+        rises = ((exponential.value or 0) > 0) != towards_first
+        return Class.EXPLODES if rises else Class.VANISHES
+    if _is(exponent, Status.NOT_MEASURED):
+        return Class.UNKNOWN
+    if _is(exponent, Status.INCONCLUSIVE):
+        return Class.INCONCLUSIVE
+    if abs(exponent.value or 0) <= (exponent.bound or 0):
+        return Class.BOUNDED
+    return Class.GROWS if (exponent.value or 0) > 0 else Class.VANISHES
+
+
+def _reason(findings: Sequence[Finding]) -> str:
+    """Give the broken finding that comes first as a cause."""
+    broken = [finding for finding in findings if finding.status is Status.BROKEN]
+    order = {name: place for place, name in enumerate(_PRIORITY)}
+    broken.sort(key=lambda f: (f.level is not Level.ERROR, order.get(f.name, len(order))))
+    return broken[0].message if broken else ""

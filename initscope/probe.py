@@ -1,0 +1,151 @@
+"""Hooks on a module's named sites, reducing on the device inside the hook.
+
+A forward hook that registers a hook on its output tensor survives in-place additions to the
+residual stream, where ``register_full_backward_hook`` raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from initscope import moments
+from initscope.gpt import SATURATED_BELOW, CausalAttention
+from initscope.moments import LinearInput, Scaled
+from initscope.readout import Key, Recorder
+
+STREAM = frozenset({"embed", "resid_pre", "resid_mid", "resid_post", "norm_f"})
+_NORMS = (nn.LayerNorm, nn.RMSNorm)
+
+
+def record_activation(recorder: Recorder, layer: int, site: str, x: Tensor) -> None:
+    """Record what is measured of every activation, and what belongs to its site."""
+    y = moments.scaled(x)
+    key = partial(Key, layer, site, "forward")
+    recorder.add(key("activation"), moments.central(y), x.numel())
+    if site in STREAM and x.shape[1] > 1:
+        recorder.add(key("token_cosine"), moments.token_cosine(y))
+    if site == "mlp_act":
+        recorder.add(key("zero_share"), moments.share_zero(x))
+
+
+class Probe:
+    """Records the sites of one module while it is entered; leaves no hook behind.
+
+    ``sites`` names the modules whose outputs are measured. A linear or norm module found there
+    has its parameters' gradients measured too, although they require none.
+
+    Args:
+        recorder: where the raw reductions go.
+        sites: the modules by site.
+        layer: the layer that the readings are of.
+        forward: whether to measure outputs.
+        backward: whether to measure the outputs' gradients.
+        activation: the MLP's non-linearity, which decides what a saturated unit is.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        sites: dict[str, nn.Module],
+        *,
+        layer: int,
+        forward: bool = True,
+        backward: bool = False,
+        activation: str = "",
+    ) -> None:
+        self.recorder = recorder
+        self.layer, self.forward, self.backward = layer, forward, backward
+        self._sites = sites
+        self._pre_activation = "mlp_gate" if "mlp_gate" in sites else "mlp_up"
+        self._saturated_below = SATURATED_BELOW.get(activation)
+        self._inputs: dict[int, LinearInput] = {}
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> Self:
+        """Register the hooks."""
+        for site, module in self._sites.items():
+            hook: Callable[..., None] = partial(self._on_output, site)
+            if isinstance(module, CausalAttention):
+                hook = self._on_attention
+            self._handles.append(module.register_forward_hook(hook))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Remove the hooks, whatever happened."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._inputs.clear()
+
+    def _key(self, site: str, direction: str, kind: str) -> Key:
+        return Key(self.layer, site, direction, kind)
+
+    def _on_attention(
+        self, module: CausalAttention, args: tuple[Tensor, ...], _out: Tensor
+    ) -> None:
+        q, k, _v = args
+        if self.forward and q.shape[2] > 1:
+            raw = moments.attention(q, k, module.scale)
+            self.recorder.add(self._key("attn", "forward", "attention"), raw)
+
+    def _on_output(self, site: str, module: nn.Module, args: tuple[Tensor, ...], x: Tensor) -> None:
+        if self.forward:
+            record_activation(self.recorder, self.layer, site, x)
+            if site == self._pre_activation and self._saturated_below is not None:
+                share = moments.share_below(x, self._saturated_below)
+                self.recorder.add(self._key(site, "forward", "saturated_share"), share)
+        if self.backward and x.requires_grad:
+            parameters = self._parameters(site, module, args[0].detach())
+            x.register_hook(partial(self._on_gradient, site, parameters))
+
+    def _on_gradient(
+        self, site: str, parameters: Callable[[Scaled], None] | None, gradient: Tensor
+    ) -> None:
+        g = moments.scaled(gradient)
+        self.recorder.add(
+            self._key(site, "backward", "gradient"), moments.central(g, 2), gradient.numel()
+        )
+        if parameters is not None:
+            parameters(g)
+
+    def _parameters(
+        self, site: str, module: nn.Module, x: Tensor
+    ) -> Callable[[Scaled], None] | None:
+        """Say how the gradients of a module's parameters follow from its output's."""
+        if isinstance(module, nn.Linear):
+            shared = self._inputs.setdefault(x.data_ptr(), LinearInput(x))
+            return partial(self._linear_gradient, site, module, shared)
+        if isinstance(module, _NORMS):
+            return partial(self._norm_gradient, site, module, x)
+        return None
+
+    def _linear_gradient(self, site: str, module: nn.Linear, x: LinearInput, g: Scaled) -> None:
+        self._record_gradient(site, x.gradient_square(g), module.weight.numel())
+        self._bias_gradient(site, module, g)
+
+    def _norm_gradient(self, site: str, module: nn.Module, x: Tensor, g: Scaled) -> None:
+        eps = module.eps if isinstance(module.eps, float) else 0.0
+        centred = isinstance(module, nn.LayerNorm)
+        raw = moments.gain_square(x, g, centred=centred, eps=eps)
+        self._record_gradient(site, raw, x.shape[-1])
+        self._bias_gradient(site, module, g)
+
+    def _bias_gradient(self, site: str, module: nn.Module, g: Scaled) -> None:
+        if getattr(module, "bias", None) is not None:
+            summed = g.values.flatten(0, -2).sum(0)
+            self._record_gradient(
+                f"{site}.bias", moments.vector_square(summed, g.scale), summed.numel()
+            )
+
+    def _record_gradient(self, site: str, raw: Tensor, count: int) -> None:
+        self.recorder.add(self._key(site, "weight_grad", "weight_gradient"), raw, count)

@@ -1,0 +1,193 @@
+"""From raw reductions on the device to readings: one copy to the host, then float64."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from initscope.profile import Reading
+
+Raw = npt.NDArray[np.float64]
+Values = dict[str, float]
+
+FP16_MAX = 65504.0
+BF16_MAX = 3.3895313892515355e38
+
+
+BUFFER = 1 << 14  # float32 values a buffer
+
+
+class Key(NamedTuple):
+    """Where a raw reduction belongs; reductions of one key are parts of one whole."""
+
+    layer: int
+    site: str
+    direction: str
+    kind: str
+
+
+class Moments(NamedTuple):
+    """Count, mean and central moments (means of powers of the deviation)."""
+
+    count: float
+    mean: float
+    m2: float
+    m3: float
+    m4: float
+    max_abs: float
+
+
+class Recorder:
+    """Collects raw reductions without looking at them; :meth:`readings` does, once.
+
+    They are copied into a few long buffers on the device: thousands of tiny tensors, each alive
+    until the end, would pin the memory of the large ones freed between them.
+    """
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[Key, int, int, int]] = []
+        self._buffers: list[Tensor] = []
+        self._used = BUFFER
+
+    def add(self, key: Key, raw: Tensor, count: int = 1) -> None:
+        """Keep a raw tensor; ``count`` is the number of entries that it was reduced from."""
+        size = raw.numel()
+        if self._used + size > BUFFER:
+            self._buffers.append(torch.zeros(BUFFER, device=raw.device))
+            self._used = 0
+        self._buffers[-1][self._used : self._used + size].copy_(raw.reshape(-1))
+        start = (len(self._buffers) - 1) * BUFFER + self._used
+        self._entries.append((key, count, start, size))
+        self._used += size
+
+    def readings(self) -> list[Reading]:
+        """Copy everything to the host at once and finalise it, in the order recorded."""
+        if not self._buffers:
+            return []
+        flat = torch.cat(self._buffers).cpu().double().numpy()
+        grouped: dict[Key, list[tuple[int, Raw]]] = defaultdict(list)
+        for key, count, start, size in self._entries:
+            grouped[key].append((count, flat[start : start + size]))
+        return [
+            Reading(key.layer, key.site, key.direction, name, value)
+            for key, group in grouped.items()
+            for name, value in _FINALISE[key.kind](group).items()
+        ]
+
+
+def _moments(count: int, raw: Raw) -> Moments:
+    scale, centre, delta, m2, *higher = (float(value) for value in raw)
+    m3, m4 = higher or (math.nan, math.nan)
+    mean = (centre + delta) * scale
+    # Shift the moments from the centre used to the exact mean, delta away.
+    m4 += -4 * delta * m3 + 6 * delta**2 * m2 - 3 * delta**4
+    m3 += -3 * delta * m2 + 2 * delta**3
+    m2 -= delta**2
+    return Moments(count, mean, m2 * scale**2, m3 * scale**3, m4 * scale**4, scale)
+
+
+def _merge(a: Moments, b: Moments) -> Moments:
+    """Merge the moments of two parts (Chan, Golub & LeVeque 1983; Pébay 2008, eqs. 2.1, 3.1)."""
+    n = a.count + b.count
+    p, q, d = a.count / n, b.count / n, b.mean - a.mean
+    m2 = p * a.m2 + q * b.m2 + p * q * d**2
+    m3 = p * a.m3 + q * b.m3 + p * q * (p - q) * d**3 + 3 * d * (p * q) * (b.m2 - a.m2)
+    m4 = (
+        p * a.m4 + q * b.m4
+        + p * q * (p * p - p * q + q * q) * d**4
+        + 6 * d**2 * p * q * (p * b.m2 + q * a.m2)
+        + 4 * d * p * q * (b.m3 - a.m3)
+    )  # fmt: skip
+    return Moments(n, a.mean + q * d, m2, m3, m4, max_abs=float(np.maximum(a.max_abs, b.max_abs)))
+
+
+def _whole(group: Sequence[tuple[int, Raw]]) -> Moments:
+    merged = _moments(*group[0])
+    for count, raw in group[1:]:
+        merged = _merge(merged, _moments(count, raw))
+    return merged
+
+
+def _spread(moments: Moments) -> Values:
+    if math.isinf(moments.max_abs):  # an infinite entry: overflow, not merely unknown
+        return {"second_moment": math.inf, "variance": math.inf, "mean": math.nan,
+                "max_abs": math.inf}  # fmt: skip
+    variance = max(moments.m2, 0.0) if not math.isnan(moments.m2) else math.nan
+    return {
+        "second_moment": variance + moments.mean**2,
+        "variance": variance,
+        "mean": moments.mean,
+        "max_abs": moments.max_abs,
+    }
+
+
+def _kurtosis(moments: Moments) -> float:
+    return moments.m4 / moments.m2**2 - 3 if moments.m2**2 > 0 else math.nan
+
+
+def headroom(max_abs: float, largest: float) -> float:
+    """Bits between the largest entry and the largest number of a format; inf for all zeros."""
+    if math.isnan(max_abs):
+        return math.nan
+    if max_abs == 0:
+        return math.inf
+    return math.log2(largest) - math.log2(max_abs) if math.isfinite(max_abs) else -math.inf
+
+
+def _activation(group: Sequence[tuple[int, Raw]]) -> Values:
+    moments = _whole(group)
+    return {
+        **_spread(moments),
+        "kurtosis": _kurtosis(moments),
+        "headroom_fp16": headroom(moments.max_abs, FP16_MAX),
+        "headroom_bf16": headroom(moments.max_abs, BF16_MAX),
+    }
+
+
+def _weight(group: Sequence[tuple[int, Raw]]) -> Values:
+    moments = _whole(group)
+    values = _spread(moments)
+    std = math.sqrt(values["variance"])
+    over = moments.max_abs / std if std > 0 else math.nan
+    return {**values, "kurtosis": _kurtosis(moments), "max_over_std": over}
+
+
+def _gradient(group: Sequence[tuple[int, Raw]]) -> Values:
+    return _spread(_whole(group))
+
+
+def _product(raw: Raw) -> float:
+    """Multiply so that huge and tiny factors meet before either leaves float64's range."""
+    return float(raw[0] * raw[1] * raw[4] * raw[2] * raw[3])
+
+
+def _weight_gradient(group: Sequence[tuple[int, Raw]]) -> Values:
+    total = sum(_product(raw) for _, raw in group) / group[0][0]
+    return {"second_moment": total if math.isnan(total) else max(total, 0.0)}
+
+
+def _single(name: str) -> Callable[[Sequence[tuple[int, Raw]]], Values]:
+    return lambda group: {name: float(group[0][1][0])}
+
+
+def _attention(group: Sequence[tuple[int, Raw]]) -> Values:
+    entropy, variance = (float(value) for value in group[0][1])
+    return {"attention_entropy": entropy, "attention_logit_std": math.sqrt(variance)}
+
+
+_FINALISE: dict[str, Callable[[Sequence[tuple[int, Raw]]], Values]] = {
+    "activation": _activation,
+    "gradient": _gradient,
+    "weight": _weight,
+    "weight_gradient": _weight_gradient,
+    "attention": _attention,
+    **{name: _single(name)
+       for name in ("token_cosine", "zero_share", "saturated_share", "loss")},
+}  # fmt: skip

@@ -1,0 +1,106 @@
+"""Which parameters a GPT has, and where: the same list for drawing, theory and explaining."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from initscope.config import GPTConfig
+from initscope.rules.core import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter by its path inside its block (or inside the model, outside the blocks).
+
+    ``label`` is how the parameter is named in a profile: its path without ``.weight``.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    site: Site
+
+    @property
+    def label(self) -> str:
+        """Name in a profile: ``q``, ``q.bias``, ``norm_1``, ``norm_1.bias``."""
+        return self.path.removesuffix(".weight")
+
+
+def model_site(config: GPTConfig, layer: int) -> Site:
+    """Return a layer's place for what belongs to no single parameter (a rule's multipliers)."""
+    return _Lister(config, layer).site("", config.n_embd, config.n_embd)
+
+
+class _Lister:
+    """Knows the model's sizes, so that each parameter needs only what is its own."""
+
+    def __init__(self, config: GPTConfig, layer: int) -> None:
+        self.config, self.layer = config, layer
+
+    def site(self, role: str, fan_in: int, fan_out: int) -> Site:
+        config = self.config
+        return Site(
+            role=role, fan_in=fan_in, fan_out=fan_out, layer=self.layer,
+            n_layer=config.n_layer, n_embd=config.n_embd, n_head=config.n_head,
+            d_ff=config.d_ff, vocab_size=config.vocab_size,
+        )  # fmt: skip
+
+    def linear(self, role: str, fan_in: int, fan_out: int) -> Iterator[Parameter]:
+        yield Parameter(f"{role}.weight", (fan_out, fan_in), self.site(role, fan_in, fan_out))
+        if self.config.bias and role != "head":
+            yield Parameter(f"{role}.bias", (fan_out,), self.site("bias", fan_in, fan_out))
+
+    def norm(self, name: str, width: int) -> Iterator[Parameter]:
+        yield Parameter(f"{name}.weight", (width,), self.site("norm_gain", width, width))
+        if self.config.bias and self.config.norm_kind == "layernorm":
+            yield Parameter(f"{name}.bias", (width,), self.site("norm_bias", width, width))
+
+
+def block_parameters(config: GPTConfig, layer: int) -> list[Parameter]:
+    """List the parameters of block ``layer`` in the order in which they are drawn."""
+    new, d = _Lister(config, layer), config.n_embd
+    listed: list[Parameter] = []
+    if config.norm != "none":
+        listed += new.norm("norm_1", d)
+    listed += [*new.linear("q", d, d), *new.linear("k", d, config.kv_width)]
+    listed += [*new.linear("v", d, config.kv_width), *new.linear("attn_out", d, d)]
+    if config.norm == "sandwich":
+        listed += new.norm("norm_1_out", d)
+    if config.norm != "none":
+        listed += new.norm("norm_2", d)
+    if config.gated:
+        listed += new.linear("mlp_gate", d, config.d_ff)
+    listed += [*new.linear("mlp_up", d, config.d_ff), *new.linear("mlp_down", config.d_ff, d)]
+    if config.norm == "sandwich":
+        listed += new.norm("norm_2_out", d)
+    return listed
+
+
+def embedding_parameters(config: GPTConfig) -> list[Parameter]:
+    """List what comes before the first block (layer -1)."""
+    new, d = _Lister(config, -1), config.n_embd
+    # fan_in and fan_out of an embedding follow torch.nn.init on its (vocab, width) weight.
+    listed = [
+        Parameter("wte.weight", (config.vocab_size, d), new.site("wte", d, config.vocab_size))
+    ]
+    if config.positions == "learned":
+        site = new.site("wpe", d, config.block_size)
+        listed.append(Parameter("wpe.weight", (config.block_size, d), site))
+    return listed
+
+
+def head_parameters(config: GPTConfig) -> list[Parameter]:
+    """List what comes after the last block (layer n_layer); a tied head is not drawn."""
+    new = _Lister(config, config.n_layer)
+    listed = [*new.norm("norm_f", config.n_embd)] if config.final_norm else []
+    if not config.tied:
+        listed += new.linear("head", config.n_embd, config.vocab_size)
+    return listed
+
+
+def all_parameters(config: GPTConfig) -> Iterator[Parameter]:
+    """List every parameter of the model, from the embedding to the head."""
+    yield from embedding_parameters(config)
+    for layer in range(config.n_layer):
+        yield from block_parameters(config, layer)
+    yield from head_parameters(config)

@@ -1,0 +1,115 @@
+"""judge(Profile, Bounds) -> Verdict: what a careful expert would say of a profile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from initscope.profile import Profile
+
+
+class Status(StrEnum):
+    """What a check found."""
+
+    KEPT = "kept"
+    BROKEN = "broken"
+    INCONCLUSIVE = "inconclusive"
+    NOT_MEASURED = "not measured"
+
+
+class Level(StrEnum):
+    """What a broken check means for the exit code."""
+
+    ERROR = "error"
+    WARN = "warn"
+
+
+class Class(StrEnum):
+    """What the signal does, in one direction."""
+
+    BOUNDED = "bounded"
+    GROWS = "grows"
+    EXPLODES = "explodes"
+    VANISHES = "vanishes"
+    ZERO = "zero by rule"
+    INCONCLUSIVE = "inconclusive"
+    UNKNOWN = "not measured"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One check's answer: what was measured, against what, and where.
+
+    ``layer`` and ``site`` name the first bad place, ``value``, ``error`` and ``bound`` what the
+    sentence in ``message`` compares.
+    """
+
+    code: str
+    name: str
+    status: Status
+    message: str
+    level: Level = Level.ERROR
+    value: float | None = None
+    error: float | None = None
+    bound: float | None = None
+    layer: int | None = None
+    site: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the check is broken at level error."""
+        return self.status is Status.BROKEN and self.level is Level.ERROR
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What was found of one profile.
+
+    ``remedy`` is a sentence about a change that was measured to help, or empty.
+    """
+
+    rule: str
+    n_layer: int
+    seeds: int
+    forward: Class
+    backward: Class
+    findings: tuple[Finding, ...]
+    reason: str = ""
+    remedy: str = ""
+    traits: tuple[str, ...] = field(default=())
+
+    def of(self, *statuses: Status) -> Iterator[Finding]:
+        """Yield the findings of some statuses, in the order of their codes."""
+        return (finding for finding in self.findings if finding.status in statuses)
+
+    @property
+    def broken(self) -> bool:
+        """Whether any check at level error is broken."""
+        return any(finding.failed for finding in self.findings)
+
+    @property
+    def inconclusive(self) -> bool:
+        """Whether a check at level error could not be decided."""
+        return any(finding.level is Level.ERROR for finding in self.of(Status.INCONCLUSIVE))
+
+    @property
+    def headline(self) -> str:
+        """One line: the class of each direction, what else is wrong, and on how many seeds."""
+        said = [f"forward {self.forward}", f"backward {self.backward}", *self.traits]
+        seeds = "one seed" if self.seeds == 1 else f"{self.seeds} seeds"
+        return f"{self.rule}, {self.n_layer} layers: {', '.join(said)} ({seeds})"
+
+
+def worst(verdicts: Sequence[Verdict]) -> Status:
+    """Return what several verdicts amount to."""
+    if any(verdict.broken for verdict in verdicts):
+        return Status.BROKEN
+    return Status.INCONCLUSIVE if any(v.inconclusive for v in verdicts) else Status.KEPT
+
+
+def subject(profile: Profile) -> dict[str, object]:
+    """Return what every verdict says of its profile."""
+    return {
+        "rule": profile.rule, "n_layer": profile.config.n_layer, "seeds": len(profile.run.seeds),
+    }  # fmt: skip

@@ -1,0 +1,17 @@
+"""What all tests share: those marked ``cuda`` are skipped, saying why, where there is none."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    on_cuda = [item for item in items if item.get_closest_marker("cuda")]
+    if not on_cuda:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        reason = f"needs CUDA, and torch {torch.__version__} sees no device"
+        for item in on_cuda:
+            item.add_marker(pytest.mark.skip(reason=reason))

@@ -1,0 +1,256 @@
+"""The streamed engine against a whole model under plain autograd with independent hooks."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+import reference
+from initscope.config import GPTConfig
+from initscope.construction import Allocation, build
+from initscope.draws import Drawer
+from initscope.glossary import SITES
+from initscope.plan import Plan
+from initscope.rules import RULES, Draw, Rule, get_rule
+from initscope.stream import measure
+
+SMALL = {"n_layer": 3, "n_embd": 48, "n_head": 4, "vocab_size": 97, "block_size": 32}
+RELATIVE = 1e-5
+
+Values = dict[tuple[int, str, str, str], float]
+
+
+def ids(batch: int = 2, length: int = 25, vocab: int = 97) -> torch.Tensor:
+    return torch.randint(vocab, (batch, length), generator=torch.Generator().manual_seed(1))
+
+
+def plan(rule: str = "nanogpt", **fields: Any) -> Plan:
+    extra = {
+        name: fields.pop(name) for name in ("backward", "keep_bytes", "threads") if name in fields
+    }
+    config = GPTConfig(**{**SMALL, **fields})
+    return Plan(config=config, rule=get_rule(rule), allocation=Allocation(), **extra)
+
+
+def streamed(this: Plan, tokens: torch.Tensor, seed: int = 0) -> Values:
+    readings = measure(this, tokens, seed)
+    values = {tuple(reading[:4]): reading.value for reading in readings}
+    assert len(values) == len(readings), "a reading was taken twice"
+    return values
+
+
+def natural_scale(key: tuple[int, str, str, str], want: Values) -> float:
+    """Return what an error is relative to, where the value itself may cancel to nothing."""
+    layer, site, direction, statistic = key
+    value = abs(want[key])
+    if statistic == "mean":
+        return max(value, math.sqrt(want[layer, site, direction, "second_moment"]))
+    if statistic == "kurtosis":
+        return max(value, 3.0)  # the normal's fourth moment, subtracted from it
+    if statistic == "token_cosine":
+        return max(value, 0.1)
+    if site == "k.bias":  # softmax ignores what all keys share: the gradient is exactly 0
+        return want[layer, "q.bias", direction, statistic]
+    return value
+
+
+def assert_equal(got: Values, want: Values) -> None:
+    assert not set(want) - set(got)
+    for key, value in want.items():
+        if math.isnan(value):
+            assert math.isnan(got[key]), key
+        else:
+            scale = natural_scale(key, want)
+            assert abs(got[key] - value) <= RELATIVE * scale, (key, got[key], value)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        *({"norm": norm} for norm in ("post", "sandwich", "none")),
+        *({"norm": norm, "norm_kind": "rmsnorm"} for norm in ("pre", "post", "sandwich")),
+        *({"activation": a} for a in ("gelu_tanh", "relu", "relu2", "silu", "swiglu", "geglu")),
+        {"positions": "rope"},
+        {"positions": "none"},
+        {"tied": False},
+        {"tied": False, "norm": "post", "positions": "rope", "activation": "swiglu"},
+        {"bias": True, "rule": "torch"},
+        {"bias": True, "norm": "sandwich", "rule": "torch", "tied": False},
+        {"qk_norm": True, "n_kv_head": 2, "positions": "rope"},
+        {"n_layer": 1},
+        *({"rule": rule} for rule in RULES),
+    ],
+    ids=str,
+)
+def test_readings_equal_those_of_the_whole_model(fields: dict[str, Any]) -> None:
+    this, tokens = plan(**fields), ids()
+    want = reference.measure(build(this.config, this.rule, seed=3), tokens)
+    assert_equal(streamed(this, tokens, seed=3), want)
+
+
+@pytest.mark.parametrize("tokens", [8, 200], ids=["gram", "product"])
+def test_weight_gradients_by_either_order(tokens: int) -> None:
+    this = plan(n_layer=2, block_size=256)
+    batch = ids(batch=1, length=tokens + 1)
+    want = reference.measure(build(this.config, this.rule, seed=0), batch)
+    assert_equal(streamed(this, batch), want)
+
+
+def test_many_vocabulary_slices_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    want = streamed(plan(), ids())
+    monkeypatch.setattr("initscope.loss.LOGIT_BYTES", 4 * 48 * 7)  # 7 of 97 ids at a time
+    assert_equal(streamed(plan(), ids()), {k: v for k, v in want.items() if k[3] in {
+        "loss", "second_moment", "variance", "kurtosis", "max_abs", "grad_norm"}})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "other", [{"keep_bytes": 1 << 30}, {"threads": 1}, {"threads": 5}], ids=str
+)
+def test_kept_blocks_and_threads_change_no_bit(other: dict[str, Any]) -> None:
+    want = streamed(plan("xavier", n_embd=384, n_head=6), ids())
+    got = streamed(plan("xavier", n_embd=384, n_head=6, **other), ids())
+    np.testing.assert_equal(got, want)
+
+
+def test_forward_only_gives_the_same_forward() -> None:
+    both, one = streamed(plan(), ids()), streamed(plan(backward=False), ids())
+    forward = {k: v for k, v in both.items() if k[2] in {"forward", "weight"}}
+    np.testing.assert_equal(one, forward)
+
+
+def test_seeds_differ_and_repeat() -> None:
+    first, again, other = (streamed(plan(), ids(), seed) for seed in (0, 0, 1))
+    np.testing.assert_equal(first, again)
+    key = (2, "resid_post", "forward", "variance")
+    assert first[key] != other[key]
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of live storages that operations make, their peak, and host syncs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = self.peak = self.syncs = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if "_local_scalar_dense" in str(func) or "is_nonzero" in str(func):
+            self.syncs += 1
+        for tensor in tree_iter(out):
+            if isinstance(tensor, torch.Tensor) and tensor.device.type != "meta":
+                self._count(tensor.untyped_storage())
+        return out
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        identity, size = storage._cdata, storage.nbytes()
+        if identity in self._known:
+            return
+        self._known.add(identity)
+        self.live += size
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._release, identity, size)
+
+    def _release(self, identity: int, size: int) -> None:
+        self._known.discard(identity)
+        self.live -= size
+
+
+def watched(this: Plan, tokens: torch.Tensor) -> LiveBytes:
+    with LiveBytes() as mode:
+        measure(this, tokens, 0)
+    return mode
+
+
+def test_only_boundary_activations_grow_with_depth() -> None:
+    tokens = ids(batch=1, length=17)
+    shallow, deep = (watched(plan(n_layer=depth), tokens).peak for depth in (8, 64))
+    boundary = 16 * SMALL["n_embd"] * 4
+    readings = 56 * 2500 * 4  # the raw reductions, a few bytes each, and their copies
+    block = sum(p.numel() for p in build(plan(n_layer=1).config).blocks.parameters()) * 4
+    grown = deep - shallow
+    assert 56 * boundary <= grown <= 56 * boundary + readings
+    assert readings < 56 * block / 5, "a kept block a layer would go unnoticed"
+
+
+def test_each_layer_is_drawn_twice_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    fill = Drawer.fill
+
+    def counting(self: Drawer, fillings: Any, **options: Any) -> Any:
+        fillings = list(fillings)
+        counts.append(len(fillings))
+        return fill(self, fillings, **options)
+
+    monkeypatch.setattr(Drawer, "fill", counting)
+    for depth in (8, 64):
+        counts.clear()
+        measure(plan(n_layer=depth), ids(), 0)
+        per_block, ends = 8, 3  # 6 matrices and 2 gains; wte, wpe and the final gain
+        # The last block is still there when backward begins.
+        assert sum(counts) == ends + per_block * (2 * depth - 1)
+
+
+def test_no_host_sync_before_the_read_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    mode = LiveBytes()
+    read = "initscope.stream.Recorder.readings"
+    original = __import__("initscope.readout", fromlist=["Recorder"]).Recorder.readings
+    monkeypatch.setattr(read, lambda self: (seen.append(mode.syncs), original(self))[1])
+    with mode:
+        measure(plan(), ids(), 0)
+    assert seen == [0]
+
+
+def test_overflow_shows_at_the_first_site_where_it_happens() -> None:
+    """No norm and a gain of 2 a branch and more: the stream leaves float32 on the way."""
+    values = streamed(plan("kaiming", n_layer=60, norm="none", activation="relu"), ids())
+    order = [(layer, site) for layer in range(60) for site in SITES]
+    largest = [
+        (place, values[*place, "forward", "max_abs"])
+        for place in order
+        if (*place, "forward", "max_abs") in values
+    ]
+    first = next(i for i, (_, value) in enumerate(largest) if not math.isfinite(value))
+    (layer, _site), before = largest[first]
+    assert 2 < layer < 60
+    assert not math.isfinite(before)
+    assert max(value for _, value in largest[:first]) > 1e15  # its square is beyond float32
+    assert not any(
+        math.isfinite(value) for place, value in largest[first:] if place[1] == "resid_post"
+    )
+
+
+@pytest.mark.parametrize("std", [1e-11, 1e6])
+def test_huge_and_tiny_signals_keep_their_variance(std: float) -> None:
+    """Squares of the activations leave float32 on either side, the readings do not."""
+    rule = Rule(
+        name="scaled", summary="", source="",
+        draw=lambda site: Draw.normal(std * (site.role not in {"q", "k"})),
+    )  # fmt: skip
+    config = GPTConfig(**{**SMALL, "n_layer": 1, "norm": "none", "positions": "none"})
+    want = reference.measure(build(config, rule, seed=0).double(), ids())
+    got = streamed(Plan(config=config, rule=rule, allocation=Allocation()), ids())
+    key = (0, "mlp_up", "forward", "variance")
+    assert not 1e-38 < want[key] < 3e38
+    assert got[key] == pytest.approx(want[key], rel=1e-4)
+
+
+def test_gradients_are_those_of_float64_autograd() -> None:
+    """A direct check of a weight gradient's norm, with the model's weights widened."""
+    this, tokens = plan(), ids()
+    model = build(this.config, this.rule, seed=0).double()
+    want = reference.measure(model, tokens)
+    got = streamed(this, tokens)
+    for layer in range(3):
+        for site in ("q", "k", "v", "attn_out", "mlp_up", "mlp_down"):
+            key = (layer, site, "weight_grad", "second_moment")
+            assert got[key] == pytest.approx(want[key], rel=2e-5)
