@@ -74,6 +74,7 @@ def hand_hooks(config: GPTConfig, ids: Tensor) -> Readings:
     _, loss = model(ids[:, :-1], ids[:, 1:])
     loss.backward()
     for name, parameter in model.named_parameters():
+        assert parameter.grad is not None
         found[f"{name} weight"] = parameter.var().item()
         found[f"{name} weight grad"] = parameter.grad.var().item()
     return len(found)

@@ -73,7 +73,7 @@ class Bounds:
         for bound in dataclasses.fields(self):
             value = getattr(self, bound.name)
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or value != value or value < 0:  # noqa: PLR0124 - NaN check
+            if not number or not value >= 0:  # NaN fails any comparison
                 raise UsageError(
                     f"bound {bound.name} must be a number of at least 0, not {value!r}"
                 )

@@ -68,9 +68,9 @@ def common_facts(profiles: Sequence[Profile]) -> list[str]:
 def labels(profiles: Sequence[Profile]) -> list[str]:
     """Name each profile by its rule, its depth where depths differ, and what else it takes."""
     names = [profile.rule for profile in profiles]
-    fields = [{**profile.config.to_dict(), **profile.run.to_dict()} for profile in profiles]
+    fields = [{**profile.config.to_dict(), **_run_fields(profile)} for profile in profiles]
     for key in fields[0] if fields else ():
-        if len({str(each[key]) for each in fields}) > 1:
+        if len({each[key] for each in fields}) > 1:
             names = [
                 f"{name} {key}={each[key]}" if key == "n_layer" or names.count(name) > 1 else name
                 for name, each in zip(names, fields, strict=True)
@@ -79,6 +79,14 @@ def labels(profiles: Sequence[Profile]) -> list[str]:
         f"{name} #{names[: i + 1].count(name)}" if names.count(name) > 1 else name
         for i, name in enumerate(names)
     ]
+
+
+def _run_fields(profile: Profile) -> dict[str, object]:
+    run = profile.run
+    return {
+        "source": run.source, "dtype": run.dtype, "device": run.device, "tokens": run.tokens,
+        "seeds": len(run.seeds),
+    }  # fmt: skip
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
@@ -159,7 +167,8 @@ def _zero(profile: Profile) -> Iterator[Note]:
         values = curve.mean(profile)
         zero = values[values == 0]
         if not zero.empty:
-            where = "every layer" if len(zero) == len(values) else f"{len(zero)} layers"
+            part = f"{len(zero)} of {len(values)} layers"
+            where = "every layer" if len(zero) == len(values) else part
             yield Note("zero", f"the {curve.title} adds exactly 0 in {where}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -22,7 +22,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "activation": get_args(Activation),
     "positions": get_args(Positions),
 }
-_COUNTS = ("n_layer", "n_embd", "n_head", "n_kv_head", "d_ff", "vocab_size", "block_size")
+LARGEST = 10**7  # no model is near it, and no table of that width fits a machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,21 +75,27 @@ class GPTConfig:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise unknown(name.replace("_", " "), str(getattr(self, name)), choices)
+        self._require_counts("n_layer", "n_embd", "vocab_size", "block_size")
         for name, value in self._derived().items():
             if not getattr(self, name):
                 object.__setattr__(self, name, value)
-        self._validate()
+        self._require_counts("n_head", "n_kv_head", "d_ff")
+        self._require_fit()
 
     def _derived(self) -> dict[str, int]:
         n_head = self.n_head or default_heads(self.n_embd)
         d_ff = -(-8 * self.n_embd // (3 * 64)) * 64 if self.gated else 4 * self.n_embd
         return {"n_head": n_head, "n_kv_head": n_head, "d_ff": d_ff}
 
-    def _validate(self) -> None:
-        for name in _COUNTS:
+    def _require_counts(self, *names: str) -> None:
+        for name in names:
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise UsageError(f"{name} must be a whole number of at least 1, not {value!r}")
+            if type(value) is not int or not 1 <= value <= LARGEST:
+                raise UsageError(
+                    f"{name} must be a whole number from 1 to {LARGEST}, not {value!r}"
+                )
+
+    def _require_fit(self) -> None:
         if self.n_embd % self.n_head:
             raise UsageError(
                 f"n_embd {self.n_embd} is not a multiple of n_head {self.n_head}; "
@@ -146,8 +152,9 @@ def default_heads(n_embd: int) -> int:
     return min(_divisors(n_embd), key=lambda heads: (abs(heads - target), heads))
 
 
-def _divisors(number: int) -> Iterable[int]:
-    return (n for n in range(1, max(1, number) + 1) if number % n == 0)
+def _divisors(number: int) -> set[int]:
+    small = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
+    return {*small, *(number // n for n in small)}
 
 
 _LLAMA = {

@@ -24,12 +24,14 @@ from initscope.sites import (
 
 M = TypeVar("M", bound=nn.Module)
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Allocation:
     """Where weights live, and in which dtype."""
 
-    device: torch.device | str = "cpu"
+    device: torch.device = CPU
     dtype: torch.dtype = torch.float32
 
     def empty(self, make: Callable[[], M]) -> M:
@@ -85,6 +87,6 @@ def build(
     Raises:
         UsageError: for an unknown rule.
     """
-    model = Allocation(device, dtype).empty(lambda: GPT(config))
+    model = Allocation(torch.device(device), dtype).empty(lambda: GPT(config))
     tie(config, model.embedding, model.unembedding)
     return initialise(model, rule, seed)

@@ -15,7 +15,7 @@ Index = dict[tuple[int, str, str, str], float]
 
 def derived(config: GPTConfig, rule: Rule, readings: Sequence[Reading]) -> list[Reading]:
     """Return the readings together with all that follows from them."""
-    index: Index = {tuple(reading[:4]): reading.value for reading in readings}
+    index: Index = {reading[:4]: reading.value for reading in readings}
     return [
         *readings,
         *_branch_ratios(config, rule, index),

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 
 from initscope.errors import MeasurementError, UsageError, unknown
+from initscope.options import DTYPES
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Choice(NamedTuple):
@@ -64,7 +64,9 @@ def choose_dtype(name: str) -> torch.dtype:
     """
     if name not in DTYPES:
         raise unknown("dtype", name, DTYPES)
-    return DTYPES[name]
+    dtype = getattr(torch, name)
+    assert isinstance(dtype, torch.dtype)
+    return dtype
 
 
 def free_bytes(device: torch.device) -> int | None:
@@ -90,5 +92,6 @@ def require_memory(device: torch.device, needed: int) -> None:
     if free is not None and needed > free:
         raise MeasurementError(
             f"this needs about {needed / 2**30:.1f} GiB on {device}, and {free / 2**30:.1f} GiB "
-            "are free; a smaller --seq-len or --batch, --forward-only or --dtype bfloat16 needs less"
+            "are free; a smaller --seq-len or --batch, --forward-only or --dtype bfloat16 "
+            "needs less"
         )

@@ -53,14 +53,16 @@ RESIDUAL = Curve("residual variance", "x²", _STREAM, "forward", "variance")
 ATTENTION = Curve("attention branch", "rms / stream rms", ("attn_out",), "forward", "branch_ratio")
 MLP = Curve("MLP branch", "rms / stream rms", ("mlp_down",), "forward", "branch_ratio")
 ACTIVATION = Curve("MLP activation variance", "x²", ("mlp_act",), "forward", "variance")
-COSINE = Curve("token cosine", "mean cosine of two tokens", _STREAM, "forward", "token_cosine", geometric=False)
+COSINE = Curve(
+    "token cosine", "mean cosine of two tokens", _STREAM, "forward", "token_cosine", geometric=False
+)
 GRADIENT = Curve("gradient variance", "(nat/x)²", _STREAM, "backward", "variance")
 CURVES = (RESIDUAL, ATTENTION, MLP, ACTIVATION, COSINE, GRADIENT)
 
 
 def mean(frame: pd.DataFrame, *, geometric: bool) -> pd.Series[float]:
     """Average a row's seeds; one that is not finite shows, and a zero makes the mean 0."""
-    if not geometric or frame.shape[1] == 1:
+    if not geometric or frame.shape[1] < 2:
         return frame.mean(axis=1, skipna=False)
     with np.errstate(divide="ignore", invalid="ignore"):
         values = np.exp(np.log(frame.to_numpy(float)).mean(axis=1))

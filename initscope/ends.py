@@ -51,7 +51,7 @@ class Ends:
         """Record final norm, logits and loss; return the stream's gradient where asked for."""
         last = self.config.n_layer
         sites = {"norm_f": self.head.norm_f} if self.config.final_norm else {}
-        x = x.detach().requires_grad_(requires_grad=backward)
+        x = x.detach().requires_grad_(backward)
         probe = Probe(self.recorder, sites, layer=last, backward=backward)
         with probe, torch.set_grad_enabled(backward):
             normed = self.head.norm_f(x)

@@ -80,7 +80,9 @@ def depth_exponent(profile: Profile, direction: str = "forward") -> Estimate | N
     """Fit α over the profile's depths; None for a single depth or where nothing can be fitted.
 
     Forward, v is the residual stream's variance after the last block; backward, the mean
-    square of the stream's gradient after the first block over that after the last.
+    square of the stream's gradient entering the first block over that leaving the last. (After
+    the first block it would say nothing: that block's output is the embedding plus a branch
+    that itself shrinks with depth in a scaled rule, so the ratio goes as n_layer for all.)
     """
     values = final_values(profile, direction)
     if len(values) < 2 or not (np.isfinite(values).all(axis=None) and (values > 0).all(axis=None)):
@@ -93,13 +95,14 @@ def depth_exponent(profile: Profile, direction: str = "forward") -> Estimate | N
 
 def final_values(profile: Profile, direction: str = "forward") -> pd.DataFrame:
     """Return what the depth exponent is fitted to: a row a depth, a column a seed."""
-    rows = {}
-    for depth in sorted(profile.table["n_layer"].unique()):
-        curve = stream(profile, direction, int(depth))
-        if not curve.empty:
-            rows[int(depth)] = (
-                curve.iloc[-1] if direction == "forward" else curve.iloc[0] / curve.iloc[-1]
-            )
+    rows: dict[int, pd.Series[float]] = {}
+    for depth in sorted(int(n) for n in profile.table["n_layer"].unique()):
+        last = stream(profile, direction, depth).tail(1)
+        if direction == "backward":
+            entering = profile.select("resid_pre", "backward", "second_moment", n_layer=depth)
+            last = entering.head(1).set_axis(last.index[:1]) / last if len(last) else last
+        if not last.empty:
+            rows[depth] = last.iloc[0]
     return pd.DataFrame(rows).T
 
 

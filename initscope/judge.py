@@ -84,7 +84,7 @@ def _is(finding: Finding, status: Status) -> bool:
 
 
 def _forward(evidence: Evidence, found: dict[str, Finding]) -> Class:
-    if evidence.overflow is not None:
+    if evidence.overflow is not None and evidence.overflow.direction == "forward":
         return Class.EXPLODES
     if len(evidence.zero_branches) == 2:
         return Class.ZERO
@@ -93,9 +93,10 @@ def _forward(evidence: Evidence, found: dict[str, Finding]) -> Class:
 
 def _backward(evidence: Evidence, found: dict[str, Finding]) -> Class:
     curve = evidence.readings("resid_post", "backward", "second_moment")
-    if curve.empty or evidence.overflow is not None:
+    lost = evidence.overflow
+    if curve.empty or (lost is not None and lost.direction == "forward"):
         return Class.UNKNOWN
-    if evidence.gradient_overflow is not None:
+    if lost is not None:
         return Class.EXPLODES
     if len(evidence.zero_branches) == 2:
         return Class.ZERO

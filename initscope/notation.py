@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 MISSING = "–"
@@ -16,7 +17,7 @@ _ASCII = str.maketrans(
         **dict(zip(_SPARKS, "_.:-=+*#", strict=True)),
         **dict.fromkeys("▏▎▍", ""),
         **dict.fromkeys("▌▋▊▉", "#"),
-        "–": "-", "−": "-", "±": "+-", "×": "x", "²": "^2", "·": "|", "→": "to",
+        "–": "-", "…": "~", "−": "-", "±": "+-", "×": "x", "²": "^2", "·": "|", "→": "to",
         "÷": "/", "▲": "^", "✕": "!",
     }
 )  # fmt: skip
@@ -107,9 +108,8 @@ class LogScale(NamedTuple):
         Where there are more values than characters each shows the last value of its stretch.
         """
         width = min(width, len(values))
-        ends = [round((i + 1) * len(values) / width) for i in range(width)]
-        starts = [0, *ends[:-1]]
-        return "".join(self._spark(values[a:b]) for a, b in zip(starts, ends, strict=True))
+        ends = [i * len(values) // width for i in range(1, width + 1)]
+        return "".join(self._spark(values[a:b]) for a, b in pairwise([0, *ends]))
 
     def _spark(self, stretch: Sequence[float]) -> str:
         if not all(map(math.isfinite, stretch)):

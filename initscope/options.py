@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from initscope.config import GPTConfig
 from initscope.errors import UsageError
 
+DTYPES = ("float32", "bfloat16", "float16")
 DEFAULT_SEQ_LEN = 256
+
+# When a check takes more seeds: until no interval straddles a bound and none is wider than this
+# (half of an exponent's 95 % interval; on less a verdict is a guess), or there are this many.
+PRECISION = 0.5
+MAX_SEEDS = 8
 
 # (what runs, blocks done, blocks in all) after each block.
 Report = Callable[[str, int, int], None]
@@ -29,6 +35,7 @@ class Options:
         memory: bytes for blocks kept between forward and backward.
         depth_law: whether to measure a half and a quarter of the depth too: one depth cannot
             tell a signal that is bounded from one that grows with depth.
+        perturb_zeros: the std to draw matrices with that the rule sets to 0; 0 leaves them.
     """
 
     seeds: int = 1
@@ -40,6 +47,7 @@ class Options:
     forward_only: bool = False
     memory: int = 0
     depth_law: bool = True
+    perturb_zeros: float = 0.0
 
     def depths(self, config: GPTConfig) -> list[int]:
         """Return the depths to measure, the one asked for last."""
@@ -65,7 +73,7 @@ class Options:
         for name in ("seeds", "batch"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("seq_len", "memory"):
-            if getattr(self, name) < 0:
+        for name in ("seq_len", "memory", "perturb_zeros"):
+            if not getattr(self, name) >= 0:
                 flag = name.replace("_", "-")
                 raise UsageError(f"--{flag} cannot be negative, as {getattr(self, name)} is")

@@ -79,7 +79,7 @@ class Profile:
         )
 
     def stream(self, direction: str = "forward", statistic: str = "variance") -> pd.DataFrame:
-        """Return the residual stream over depth: layer -1 (the embedding), then each block's end."""
+        """Return the residual stream over depth: layer -1, the embedding, then each block's end."""
         import pandas as pd
 
         parts = [self.select(site, direction, statistic) for site in ("embed", "resid_post")]

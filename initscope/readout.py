@@ -20,7 +20,6 @@ Values = dict[str, float]
 FP16_MAX = 65504.0
 BF16_MAX = 3.3895313892515355e38
 
-
 BUFFER = 1 << 14  # float32 values a buffer
 
 
@@ -34,9 +33,9 @@ class Key(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Count, mean and central moments (means of powers of the deviation)."""
+    """Number of entries, mean and central moments (means of powers of the deviation)."""
 
-    count: float
+    size: float
     mean: float
     m2: float
     m3: float
@@ -95,8 +94,8 @@ def _moments(count: int, raw: Raw) -> Moments:
 
 def _merge(a: Moments, b: Moments) -> Moments:
     """Merge the moments of two parts (Chan, Golub & LeVeque 1983; Pébay 2008, eqs. 2.1, 3.1)."""
-    n = a.count + b.count
-    p, q, d = a.count / n, b.count / n, b.mean - a.mean
+    n = a.size + b.size
+    p, q, d = a.size / n, b.size / n, b.mean - a.mean
     m2 = p * a.m2 + q * b.m2 + p * q * d**2
     m3 = p * a.m3 + q * b.m3 + p * q * (p - q) * d**3 + 3 * d * (p * q) * (b.m2 - a.m2)
     m4 = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import platform
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from initscope.plan import Plan, Progress
 from initscope.profile import Profile, Run, concat, frame
 from initscope.rules import config_for, get_rule
 from initscope.rules.core import Rule
+from initscope.rules.variants import zeros_perturbed
 from initscope.sites import block_parameters, embedding_parameters, head_parameters
 from initscope.stream import measure
 from initscope.tokens import describe, tokens
@@ -48,21 +50,52 @@ def inspect(
         UsageError: for a request that cannot be right.
         MeasurementError: when memory does not suffice.
     """
-    rule, options = get_rule(rule), options or Options()
+    rule, options = _rule(rule, options), options or Options()
     if isinstance(config, int):
         config = config_for(rule, n_layer=config)
+    seeds = range(options.seeds)
+    run, table = measure_seeds(config, rule, options, seeds, report)
+    return Profile(rule=rule.name, config=config, run=run, table=table)
+
+
+def extend(
+    profile: Profile, rule: str | Rule, options: Options, seeds: int, report: Report | None = None
+) -> Profile:
+    """Return a profile, measured with these options, with more seeds: ``seeds`` in all."""
+    more = range(len(profile.run.seeds), seeds)
+    rule = _rule(rule, options)
+    run, table = measure_seeds(profile.config, rule, options, more, report)
+    run = dataclasses.replace(run, seeds=(*profile.run.seeds, *more))
+    return dataclasses.replace(profile, run=run, table=concat([profile.table, table]))
+
+
+def _rule(rule: str | Rule, options: Options | None) -> Rule:
+    """Return the rule to measure, its zeros perturbed where that is asked for."""
+    rule = get_rule(rule)
+    if options is not None and options.perturb_zeros:
+        return zeros_perturbed(rule, options.perturb_zeros)
+    return rule
+
+
+def measure_seeds(
+    config: GPTConfig,
+    rule: Rule,
+    options: Options,
+    seeds: Sequence[int],
+    report: Report | None = None,
+) -> tuple[Run, pd.DataFrame]:
+    """Measure every depth of a rule with each seed; return how, and the long table."""
     allocation = Allocation(choose_device(options.device).device, choose_dtype(options.dtype))
     require_memory(allocation.device, needed_bytes(config, options, allocation.dtype.itemsize))
-    runs = [(depth, seed) for depth in options.depths(config) for seed in range(options.seeds)]
-    progress = Counter(report, rule.name, sum(depth for depth, _ in runs), options)
+    depths = options.depths(config)
+    progress = Counter(report, rule.name, sum(depths) * len(seeds), options)
     tables = [
         measure_once(config.at_depth(depth), rule, options, allocation, seed, progress)
-        for depth, seed in runs
+        for depth in depths
+        for seed in seeds
     ]
-    return Profile(
-        rule=rule.name, config=config, table=concat(tables),
-        run=describe_run(config, options, allocation),
-    )  # fmt: skip
+    run = describe_run(config, options, allocation)
+    return dataclasses.replace(run, seeds=tuple(seeds)), concat(tables)
 
 
 def measure_once(
@@ -89,7 +122,7 @@ def describe_run(config: GPTConfig, options: Options, allocation: Allocation) ->
     return Run(
         source="stream", device=str(allocation.device), dtype=options.dtype,
         tokens=describe(options.tokens, options.batch, length), batch=options.batch,
-        seq_len=length, seeds=tuple(range(options.seeds)), versions=versions(),
+        seq_len=length, seeds=(), versions=versions(),
     )  # fmt: skip
 
 

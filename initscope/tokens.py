@@ -10,6 +10,7 @@ import numpy.typing as npt
 from initscope.errors import UsageError, unknown
 
 Ids = npt.NDArray[np.int64]
+FileIds = npt.NDArray[np.uint16 | np.uint8]
 
 SYNTHETIC = ("zipf", "uniform")
 
@@ -42,7 +43,7 @@ def _zipf(generator: np.random.Generator, vocab_size: int, shape: tuple[int, int
     return np.searchsorted(cumulative, generator.random(shape) * cumulative[-1]).astype(np.int64)
 
 
-def _file_ids(source: str) -> npt.NDArray[np.uint16] | npt.NDArray[np.uint8]:
+def _file_ids(source: str) -> FileIds:
     path = Path(source)
     if not path.exists() and not path.suffix and "/" not in source:
         raise unknown("token source", source, [*SYNTHETIC, "a file's path"])
@@ -50,7 +51,7 @@ def _file_ids(source: str) -> npt.NDArray[np.uint16] | npt.NDArray[np.uint8]:
         size = path.stat().st_size
         if path.suffix == ".bin" and size % 2:
             raise UsageError(f"{source} is not a file of uint16 ids: its size, {size}, is odd")
-        dtype = np.uint16 if path.suffix == ".bin" else np.uint8
+        dtype: type[np.uint16 | np.uint8] = np.uint16 if path.suffix == ".bin" else np.uint8
         return np.memmap(path, dtype=dtype, mode="r") if size else np.empty(0, dtype)
     except OSError as error:
         raise UsageError(f"cannot read tokens from {source}: {error.strerror}") from error
@@ -58,7 +59,7 @@ def _file_ids(source: str) -> npt.NDArray[np.uint16] | npt.NDArray[np.uint8]:
 
 def _windows(
     generator: np.random.Generator,
-    ids: npt.NDArray[np.uint16] | npt.NDArray[np.uint8],
+    ids: FileIds,
     source: str,
     vocab_size: int,
     shape: tuple[int, int],

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from torch import Tensor, nn
 
-from initscope.gpt import GPT
+from initscope.gpt import GPT, CausalAttention
 
 Values = dict[tuple[int, str, str, str], float]
 
@@ -78,14 +78,25 @@ def labels(model: GPT) -> dict[tuple[int, str], nn.Parameter]:
     return found
 
 
+def attentions(model: GPT) -> list[CausalAttention]:
+    """List the blocks' softmax attentions, from first to last."""
+    return [module for module in model.modules() if isinstance(module, CausalAttention)]
+
+
+def gradient(x: Tensor) -> Tensor:
+    """Return what autograd left in a tensor that the loss depends on."""
+    assert x.grad is not None
+    return x.grad
+
+
 def measure(model: GPT, ids: Tensor) -> Values:
     """Run the model once, forward and backward, and reduce what the hooks kept."""
     kept: dict[tuple[int, str], Tensor] = {}
     pairs: dict[int, tuple[Tensor, Tensor]] = {}
     for key, module in sites(model).items():
         module.register_forward_hook(lambda _m, _a, out, key=key: kept.__setitem__(key, out))
-    for layer, block in enumerate(model.blocks):
-        block.attend.register_forward_hook(
+    for layer, attend in enumerate(attentions(model)):
+        attend.register_forward_hook(
             lambda _m, args, _o, layer=layer: pairs.__setitem__(layer, args[:2])
         )
     _, loss = model(ids[:, :-1], ids[:, 1:])
@@ -106,20 +117,20 @@ def _reduce(
     for (layer, site), x in kept.items():
         for name, value in moments(x).items():
             values[layer, site, "forward", name] = value
-        for name, value in moments(x.grad).items():
+        for name, value in moments(gradient(x)).items():
             if name != "kurtosis":
                 values[layer, site, "backward", name] = value
         if site in {"embed", "resid_pre", "resid_mid", "resid_post", "norm_f"}:
             values[layer, site, "forward", "token_cosine"] = token_cosine(x)
         if site == "mlp_act":
             values[layer, site, "forward", "zero_share"] = float((x == 0).double().mean())
-    for layer, (q, k) in pairs.items():
-        share, std = attention(q, k, model.blocks[layer].attend.scale)
+    for layer, attend in enumerate(attentions(model)):
+        share, std = attention(*pairs[layer], attend.scale)
         values[layer, "attn", "forward", "attention_entropy"] = share
         values[layer, "attn", "forward", "attention_logit_std"] = std
     total = 0.0
     for (layer, label), parameter in labels(model).items():
-        grad = parameter.grad.double().numpy()
+        grad = gradient(parameter).double().numpy()
         total += float((grad**2).sum())
         values[layer, label, "weight_grad", "second_moment"] = float((grad**2).mean())
         for name, value in moments(parameter).items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pandas as pd
 
@@ -118,13 +118,16 @@ def _rank(place: Place) -> tuple[int, int]:
     return layer, ORDER.index(site)
 
 
-def without(profile: Profile, **cells: str) -> Profile:
+def without(profile: Profile, **cells: object) -> Profile:
     """Return the profile without the rows that have these values in these columns."""
-    table = profile.table
+    return with_table(profile, profile.table[~_rows(profile.table, cells)])
+
+
+def _rows(table: pd.DataFrame, cells: dict[str, object]) -> pd.Series[bool]:
     hit = pd.Series(data=True, index=table.index)
-    for column, value in cells.items():
-        hit &= table[column] == value
-    return with_table(profile, table[~hit])
+    for column, wanted in cells.items():
+        hit &= table[column] == wanted
+    return hit
 
 
 def with_table(profile: Profile, table: pd.DataFrame) -> Profile:
@@ -139,6 +142,13 @@ def value(
     return float(profile.select(site, direction, statistic).to_dict()[0][layer])
 
 
-def exploding(rule: str = "kaiming", *, seeds: Sequence[int] = (0,)) -> Profile:
+def exploding(rule: str = "kaiming", *, seeds: int = 1) -> Profile:
     """Return 8 layers whose stream grows 1e4-fold each until ``mlp_act`` of layer 5 overflows."""
-    return profile(rule, n_layer=8, growth=1e4, overflow=(5, "mlp_act"), seeds=len(seeds))
+    return profile(rule, n_layer=8, growth=1e4, overflow=(5, "mlp_act"), seeds=seeds)
+
+
+def changed(profile: Profile, value: float, **cells: object) -> Profile:
+    """Return the profile with another value in the rows that have these values."""
+    table = profile.table.copy()
+    table.loc[_rows(table, cells), "value"] = value
+    return with_table(profile, table)

@@ -57,9 +57,9 @@ def test_default_heads_divide_the_width(width: int, heads: int) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"n_layer": 0}, "n_layer must be a whole number of at least 1, not 0"),
+        ({"n_layer": 0}, "n_layer must be a whole number from 1 to 10000000, not 0"),
         ({"n_embd": -8}, "n_embd must be a whole number"),
-        ({"n_layer": 2.5}, "n_layer must be a whole number of at least 1, not 2.5"),
+        ({"n_layer": 2.5}, "n_layer must be a whole number from 1 to 10000000, not 2.5"),
         ({"n_embd": 100, "n_head": 3}, "n_embd 100 is not a multiple of n_head 3"),
         ({"n_head": 12, "n_kv_head": 5}, "n_head 12 is not a multiple of n_kv_head 5"),
         ({"norm": "pree"}, "unknown norm 'pree': did you mean 'pre'?"),

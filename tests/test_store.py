@@ -7,6 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,7 +20,7 @@ import initscope
 from factory import make_profile
 from initscope.config import PRESETS, GPTConfig
 from initscope.errors import UsageError
-from initscope.profile import COLUMNS, Profile, Run, concat
+from initscope.profile import COLUMNS, Profile, concat
 from initscope.store import FORMATS, check_saving, encode, load
 
 KEYS = ["n_layer", "seed", "site", "direction", "statistic"]
@@ -33,10 +34,6 @@ def save(folder: Path, profiles: Sequence[Profile], name: str) -> Path:
     path = folder / f"run.{name}"
     path.write_bytes(encode(profiles, name))
     return path
-
-
-def replaced(profile: Profile, **fields: Any) -> Profile:
-    return Profile(**{**vars(profile), **fields})
 
 
 def hard_profile() -> Profile:
@@ -74,7 +71,7 @@ def assert_equal(loaded: Profile, expected: Profile) -> None:
 
 def test_json_puts_the_rows_of_a_series_together(tmp_path: Path) -> None:
     profile = hard_profile()
-    ordered = replaced(profile, table=by_series(profile.table))
+    ordered = replace(profile, table=by_series(profile.table))
     assert bits(ordered.table) != bits(profile.table), "the rows were to be interleaved"
     assert_equal(load(save(tmp_path, [profile], "json"))[0], ordered)
     assert_equal(load(save(tmp_path, [ordered], "json"))[0], ordered)
@@ -82,7 +79,7 @@ def test_json_puts_the_rows_of_a_series_together(tmp_path: Path) -> None:
 
 def test_json_keeps_layers_in_the_order_in_which_they_appear(tmp_path: Path) -> None:
     profile = make_profile(n_layer=5)
-    backwards = replaced(profile, table=by_series(profile.table[::-1]))
+    backwards = replace(profile, table=by_series(profile.table[::-1]))
     layers = backwards.table["layer"][:5].tolist()
     assert layers == [4, 3, 2, 1, 0]
     assert_equal(load(save(tmp_path, [backwards], "json"))[0], backwards)
@@ -96,12 +93,12 @@ def test_parquet_keeps_every_row_in_its_place(tmp_path: Path) -> None:
 @every_format
 def test_several_profiles_come_back_in_order(tmp_path: Path, name: str) -> None:
     one = make_profile("xavier", seeds=(3,))
-    profiles = [one, make_profile(), replaced(one, config=one.config.at_depth(7))]
+    profiles = [one, make_profile(), replace(one, config=one.config.at_depth(7))]
     loaded = load(save(tmp_path, profiles, name))
     for got, profile in zip(loaded, profiles, strict=True):
         assert_equal(
             got,
-            replaced(profile, table=by_series(profile.table) if name == "json" else profile.table),
+            replace(profile, table=by_series(profile.table) if name == "json" else profile.table),
         )
 
 
@@ -109,7 +106,7 @@ def test_several_profiles_come_back_in_order(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_configuration_comes_back(tmp_path: Path, name: str, preset: str) -> None:
     config = GPTConfig(**{**PRESETS[preset], "norm_eps": 1 / 3, "norm": "sandwich"})
-    profile = replaced(make_profile(), config=config)
+    profile = replace(make_profile(), config=config)
     assert load(save(tmp_path, [profile], name))[0].config == config
 
 
@@ -121,13 +118,9 @@ def test_names_and_depths_of_any_kind_come_back(tmp_path: Path, name: str) -> No
     )
     table = by_series(concat([large.table, small.table]))
     table.loc[:3, "site"] = ["a,b", "naïve\n", "None", "nan"]
-    run = replaced_run(large.run, tokens="caf\udce9.txt")  # as Python spells undecodable file names
-    profile = replaced(large, table=by_series(table), run=run)
+    run = replace(large.run, tokens="caf\udce9.txt")  # as Python spells undecodable file names
+    profile = replace(large, table=by_series(table), run=run)
     assert_equal(load(save(tmp_path, [profile], name))[0], profile)
-
-
-def replaced_run(run: Run, **fields: Any) -> Run:
-    return Run(**{**vars(run), **fields})
 
 
 @every_format
@@ -139,7 +132,7 @@ def test_saving_again_changes_nothing(tmp_path: Path, name: str) -> None:
 
 @every_format
 def test_a_table_with_another_rules_readings_is_not_saved(name: str) -> None:
-    profile = replaced(make_profile(), table=make_profile("xavier").table)
+    profile = replace(make_profile(), table=make_profile("xavier").table)
     with pytest.raises(ValueError, match="another rule"):
         encode([profile], name)
 
@@ -241,3 +234,10 @@ def test_without_pyarrow_parquet_says_what_to_install(
         with pytest.raises(UsageError, match=install):
             attempt()
     check_saving("json", tmp_path / "out")
+
+
+@every_format
+def test_what_strict_json_cannot_hold_is_not_saved(name: str) -> None:
+    profile = replace(make_profile(), config=GPTConfig(n_layer=3, norm_eps=math.inf))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        encode([profile], name)

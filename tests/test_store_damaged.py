@@ -8,10 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from factory import make_profile
 from initscope.errors import UsageError
+from initscope.profile import COLUMNS
 from initscope.store import encode, load, schema
 
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
@@ -19,6 +22,7 @@ VALID = encode(
     [make_profile(n_layer=2, variance=lambda layer: 1 / layer if layer else math.inf)], "json"
 )
 
+NUMBERS = {"n_layer", "seed", "layer"}
 Edit = Callable[[Any], object]
 
 
@@ -41,6 +45,7 @@ def refusal(path: Path, data: bytes) -> str:
     [
         ("a.json", b"", "it is empty"),
         ("a.json", PNG, "it is not JSON, or damaged ('utf-8' codec can't decode byte 0x89"),
+        ("A.JSON", PNG, "it is not JSON, or damaged ("),
         ("a.json", VALID[:-100], "it is not JSON, or damaged (Unterminated string"),
         ("a.json", b'{"schema": NaN}', "it is not JSON, or damaged (NaN is no JSON)"),
         ("a.json", b"[" * 100_000, "it is not JSON, or damaged (maximum recursion"),
@@ -135,6 +140,8 @@ def series(edit: Edit) -> Edit:
         (series(lambda s: s.update(seed=2**63)), "'seed' of series 5 should be a whole number"),
         (series(lambda s: s.update(layer=[0, True])),
          "'layer' of series 5 should be a list of whole numbers"),
+        (series(lambda s: s.update(layer=[0, 2**63])),
+         "'layer' of series 5 should be a list of whole numbers"),
         (series(lambda s: s.update(value=["1.5", 2.0])),
          "'value' of series 5 should be a list of numbers and nulls"),
         (series(lambda s: s.update(value=[10**400, 2])), "series 5 has a number beyond the range"),
@@ -151,21 +158,79 @@ def test_a_wrong_field_is_named(tmp_path: Path, edit: Edit, trouble: str) -> Non
     assert refusal(tmp_path / "a.json", json.dumps(saved).encode()).startswith(trouble)
 
 
-def test_a_number_that_overflows_is_no_infinity(tmp_path: Path) -> None:
-    data = VALID.replace(b'"value":[null,', b'"value":[1e999,')
-    assert "nulls that do not match" in refusal(tmp_path / "a.json", data)
+@pytest.mark.parametrize(
+    ("number", "trouble"),
+    [
+        (b'"value":[-1.0]', "series 1 has nulls that do not match its 'non_finite'"),
+        (b'"norm_eps":1e-05', "'norm_eps' of the configuration should be a finite number"),
+    ],
+)
+def test_a_number_too_large_is_no_infinity(tmp_path: Path, number: bytes, trouble: str) -> None:
+    huge = number.replace(b"-1.0", b"1e999").replace(b"1e-05", b"1e999")
+    assert huge in (data := VALID.replace(number, huge))
+    assert refusal(tmp_path / "a.json", data).startswith(trouble)
+
+
+# --- Parquet that is not what it should be ---
+
+FOREIGN = "it is Parquet, but was not saved by initscope"
+DAMAGED = "it is not Parquet, or damaged"
+OTHER_ROWS = "its rows are not those that were saved"
 
 
 def test_another_parquet_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     make_profile().table.to_parquet(path)
-    assert refusal(path, path.read_bytes()) == "it is Parquet, but was not saved by initscope"
-
-
-def test_parquet_rows_that_were_filtered_are_refused(tmp_path: Path) -> None:
-    import pyarrow.parquet as pq
-
-    path = tmp_path / "a.parquet"
+    assert refusal(path, path.read_bytes()) == FOREIGN
     path.write_bytes(encode([make_profile()], "parquet"))
-    pq.write_table(pq.read_table(path)[:5], path)
-    assert refusal(path, path.read_bytes()) == "its rows are not those that were saved"
+    pq.write_table(pq.read_table(path).drop_columns("seed"), path)
+    assert refusal(path, path.read_bytes()) == FOREIGN
+
+
+def described(rows: list[int]) -> str:
+    """Return the metadata of profiles that say to have so many rows."""
+    one = json.loads(VALID)["profiles"][0]
+    del one["series"]
+    profiles = [{**one, "rows": count} for count in rows]
+    return json.dumps({"schema": 1, "generator": "x", "profiles": profiles})
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "metadata", "trouble"),
+    [
+        ("value", [1.0, None], described([2]), "it has rows with missing values"),
+        ("value", [{"x": 1.0}] * 2, described([2]), DAMAGED),
+        ("value", ["x", "y"], described([2]), DAMAGED),
+        ("site", pa.array([b"\xff"] * 2).view(pa.string()), described([2]), DAMAGED),
+        ("value", [1.0, 2.0], "[" * 100_000, DAMAGED),
+        ("value", [1.0, 2.0], "{", DAMAGED),
+        ("value", [1.0, 2.0], "{}", "it was not saved by initscope, or it would have"),
+        ("value", [1.0, 2.0], described([]), "it holds no profiles"),
+        ("value", [1.0, 2.0], described([3]), OTHER_ROWS),
+        ("value", [1.0, 2.0], described([1]), OTHER_ROWS),
+        ("value", [1.0, 2.0], described([2, 0]), OTHER_ROWS),
+        ("value", [1.0, 2.0], described([3, -1]), OTHER_ROWS),
+    ],
+)
+def test_a_wrong_column_is_refused(
+    tmp_path: Path, column: str, values: list[Any], metadata: str, trouble: str
+) -> None:
+    path = tmp_path / "a.parquet"
+    columns = {name: [1, 1] if name in NUMBERS else ["x", "x"] for name in COLUMNS[:-1]}
+    table = pa.table(
+        {**columns, "value": [1.0, 2.0], column: values}, metadata={"initscope": metadata}
+    )
+    pq.write_table(table, path)
+    assert refusal(path, path.read_bytes()).startswith(trouble)
+
+
+def test_a_flipped_bit_is_never_another_reading(tmp_path: Path) -> None:
+    path, profile = tmp_path / "a.parquet", make_profile(n_layer=40)
+    data = encode([profile], "parquet")
+    footer = int.from_bytes(data[-8:-4], "little") + 8
+    for place in range(4, len(data) - footer, 29):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 16]) + data[place + 1 :])
+        try:
+            assert load(path)[0].table.equals(profile.table)
+        except UsageError as error:
+            assert str(error) == f"cannot read {path}: {DAMAGED}"  # noqa: PT017

@@ -3,45 +3,28 @@
 from __future__ import annotations
 
 import math
-import weakref
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 
 import reference
 from initscope.config import GPTConfig
 from initscope.construction import Allocation, build
-from initscope.draws import Drawer
 from initscope.glossary import SITES
 from initscope.plan import Plan
-from initscope.rules import RULES, Draw, Rule, get_rule
+from initscope.rules import RULES, Draw, Rule
 from initscope.stream import measure
+from reference import Values
+from small import SMALL, ids, plan
 
-SMALL = {"n_layer": 3, "n_embd": 48, "n_head": 4, "vocab_size": 97, "block_size": 32}
 RELATIVE = 1e-5
-
-Values = dict[tuple[int, str, str, str], float]
-
-
-def ids(batch: int = 2, length: int = 25, vocab: int = 97) -> torch.Tensor:
-    return torch.randint(vocab, (batch, length), generator=torch.Generator().manual_seed(1))
-
-
-def plan(rule: str = "nanogpt", **fields: Any) -> Plan:
-    extra = {
-        name: fields.pop(name) for name in ("backward", "keep_bytes", "threads") if name in fields
-    }
-    config = GPTConfig(**{**SMALL, **fields})
-    return Plan(config=config, rule=get_rule(rule), allocation=Allocation(), **extra)
 
 
 def streamed(this: Plan, tokens: torch.Tensor, seed: int = 0) -> Values:
     readings = measure(this, tokens, seed)
-    values = {tuple(reading[:4]): reading.value for reading in readings}
+    values = {reading[:4]: reading.value for reading in readings}
     assert len(values) == len(readings), "a reading was taken twice"
     return values
 
@@ -131,83 +114,6 @@ def test_seeds_differ_and_repeat() -> None:
     np.testing.assert_equal(first, again)
     key = (2, "resid_post", "forward", "variance")
     assert first[key] != other[key]
-
-
-class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of live storages that operations make, their peak, and host syncs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.live = self.peak = self.syncs = 0
-        self._known: set[int] = set()
-
-    def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if "_local_scalar_dense" in str(func) or "is_nonzero" in str(func):
-            self.syncs += 1
-        for tensor in tree_iter(out):
-            if isinstance(tensor, torch.Tensor) and tensor.device.type != "meta":
-                self._count(tensor.untyped_storage())
-        return out
-
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        identity, size = storage._cdata, storage.nbytes()
-        if identity in self._known:
-            return
-        self._known.add(identity)
-        self.live += size
-        self.peak = max(self.peak, self.live)
-        weakref.finalize(storage, self._release, identity, size)
-
-    def _release(self, identity: int, size: int) -> None:
-        self._known.discard(identity)
-        self.live -= size
-
-
-def watched(this: Plan, tokens: torch.Tensor) -> LiveBytes:
-    with LiveBytes() as mode:
-        measure(this, tokens, 0)
-    return mode
-
-
-def test_only_boundary_activations_grow_with_depth() -> None:
-    tokens = ids(batch=1, length=17)
-    shallow, deep = (watched(plan(n_layer=depth), tokens).peak for depth in (8, 64))
-    boundary = 16 * SMALL["n_embd"] * 4
-    readings = 56 * 2500 * 4  # the raw reductions, a few bytes each, and their copies
-    block = sum(p.numel() for p in build(plan(n_layer=1).config).blocks.parameters()) * 4
-    grown = deep - shallow
-    assert 56 * boundary <= grown <= 56 * boundary + readings
-    assert readings < 56 * block / 5, "a kept block a layer would go unnoticed"
-
-
-def test_each_layer_is_drawn_twice_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    counts: list[int] = []
-    fill = Drawer.fill
-
-    def counting(self: Drawer, fillings: Any, **options: Any) -> Any:
-        fillings = list(fillings)
-        counts.append(len(fillings))
-        return fill(self, fillings, **options)
-
-    monkeypatch.setattr(Drawer, "fill", counting)
-    for depth in (8, 64):
-        counts.clear()
-        measure(plan(n_layer=depth), ids(), 0)
-        per_block, ends = 8, 3  # 6 matrices and 2 gains; wte, wpe and the final gain
-        # The last block is still there when backward begins.
-        assert sum(counts) == ends + per_block * (2 * depth - 1)
-
-
-def test_no_host_sync_before_the_read_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
-    mode = LiveBytes()
-    read = "initscope.stream.Recorder.readings"
-    original = __import__("initscope.readout", fromlist=["Recorder"]).Recorder.readings
-    monkeypatch.setattr(read, lambda self: (seen.append(mode.syncs), original(self))[1])
-    with mode:
-        measure(plan(), ids(), 0)
-    assert seen == [0]
 
 
 def test_overflow_shows_at_the_first_site_where_it_happens() -> None:

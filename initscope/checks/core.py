@@ -64,13 +64,8 @@ class Evidence:
 
     @cached_property
     def overflow(self) -> digest.Overflow | None:
-        """The first activation that is not finite."""
+        """The first activation, or else gradient, that is not finite."""
         return digest.overflow(self.profile)
-
-    @cached_property
-    def gradient_overflow(self) -> digest.Overflow | None:
-        """The first gradient that is not finite, going backward."""
-        return digest.overflow(self.profile, "backward")
 
     def exponent(self, direction: str) -> Estimate | None:
         """Return the depth exponent of the stream, or of the gradient."""

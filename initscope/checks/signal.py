@@ -66,21 +66,20 @@ def depth_exponent(evidence: Evidence) -> Answer:
 
 def _shrinks(evidence: Evidence, site: str) -> bool:
     """Whether a weight's std falls as the model gets deeper."""
-    stds = [
-        float(
-            np.sqrt(
-                evidence.profile.select(site, "weight", "variance", n_layer=int(n)).mean(axis=None)
-            )
-        )
-        for n in sorted(evidence.profile.table["n_layer"].unique())
-    ]
+    depths = sorted(evidence.profile.table["n_layer"].unique())
+    variances = (
+        evidence.profile.select(site, "weight", "variance", n_layer=int(n)) for n in depths
+    )
+    stds = [math.sqrt(rows.mean(axis=1).mean()) for rows in variances]
     return len(stds) > 1 and stds[-1] < 0.95 * stds[0]
 
 
 def gradient_exponent(evidence: Evidence) -> Answer:
     """Judge the depth exponent of the first layer's gradient over the last's."""
     bound = evidence.bounds.gradient_exponent
-    return _exponent(evidence, "backward", bound, "the first layer's gradient over the last's")
+    return _exponent(
+        evidence, "backward", bound, "the gradient entering the first layer over the last's"
+    )
 
 
 def _exponential(evidence: Evidence, direction: str, what: str) -> Answer:
@@ -108,7 +107,7 @@ def exponential_gradient(evidence: Evidence) -> Answer:
 
 def finite(evidence: Evidence) -> Answer:
     """Judge whether every activation and gradient is finite."""
-    lost = evidence.overflow or evidence.gradient_overflow
+    lost = evidence.overflow
     if lost is None:
         return Answer(Status.KEPT, "every activation and gradient is finite")
     text = captions.overflow(evidence.profile) or "not finite"
@@ -122,7 +121,7 @@ def headroom(evidence: Evidence) -> Answer:
     rows = rows[(rows["statistic"] == name) & (rows["n_layer"] == evidence.profile.config.n_layer)]
     if rows.empty:
         return not_measured("no activation was recorded")
-    least = rows.loc[rows["value"].idxmin()] if rows["value"].notna().any() else rows.iloc[0]
+    least = rows.sort_values("value", kind="stable").iloc[0]
     bits, bound = float(least["value"]), evidence.bounds.headroom
     kept = bits >= bound
     text = f"{number(bits)} bit below the largest {evidence.profile.run.dtype}, at {least['site']}"
@@ -134,9 +133,8 @@ def headroom(evidence: Evidence) -> Answer:
 
 def _worst(rows: pd.DataFrame, *, smallest: bool) -> tuple[int, float]:
     """Return the layer with the most extreme mean over seeds, and that mean."""
-    means = rows.mean(axis=1)
-    layer = means.idxmin() if smallest else means.idxmax()
-    return int(layer), float(means[layer])
+    means = rows.mean(axis=1).sort_values(ascending=smallest, kind="stable")
+    return int(means.index[0]), float(means.iloc[0])
 
 
 def _limit(rows: pd.DataFrame, bound: float, site: str, text: str, *, smallest: bool) -> Answer:

@@ -23,8 +23,8 @@ def _values(evidence: Evidence, statistic: str) -> dict[Where, float]:
         & (rows["direction"] == "weight")
         & (rows["statistic"] == statistic)
     ]
-    means = rows.groupby(["layer", "site"], sort=False)["value"].mean()
-    return {(int(layer), str(site)): float(value) for (layer, site), value in means.items()}
+    means = rows.groupby(["layer", "site"], as_index=False, sort=False)["value"].mean()
+    return {(layer, site): value for layer, site, value in means.itertuples(index=False)}
 
 
 def _measured(evidence: Evidence, statistic: str) -> Iterator[tuple[Parameter, float]]:

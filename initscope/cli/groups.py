@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, get_args
 
 from typer import Argument, Option
 
-from initscope.config import PRESETS, Activation, GPTConfig, Norm, NormKind, Positions, preset
+from initscope.config import PRESETS, Activation, GPTConfig, Norm, NormKind, Positions
 from initscope.errors import UsageError
-from initscope.options import Options
+from initscope.options import DTYPES, Options
 from initscope.rules import RULES, config_for
 
 DEFAULT_DEPTH = 12
 
 
-def _starting_with(names: Any) -> Any:  # noqa: ANN401 - typer's callbacks are untyped
+def starting_with(names: Any) -> Any:  # noqa: ANN401 - typer's callbacks are untyped
     """Complete an option from a list of names."""
     return lambda incomplete: [name for name in names if name.startswith(incomplete)]
 
 
 def _choice(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a Literal
     names = get_args(kind)
-    return {"metavar": "|".join(names), "autocompletion": _starting_with(names)}
+    return {"metavar": "|".join(names), "autocompletion": starting_with(names)}
 
 
 _SHAPE: dict[str, Any] = {"rich_help_panel": "Shape"}
 _RUN: dict[str, Any] = {"rich_help_panel": "Measurement"}
 _OUT: dict[str, Any] = {"rich_help_panel": "Output"}
 
-RuleName = Annotated[str, Option(help="Initialisation rule.", autocompletion=_starting_with(RULES))]
+RuleName = Annotated[str, Option(help="Initialisation rule.", autocompletion=starting_with(RULES))]
 RuleNames = Annotated[
     list[str],
     Argument(
-        metavar="RULE...", help=f"Rules: {', '.join(RULES)}.", autocompletion=_starting_with(RULES)
+        metavar="RULE...", help=f"Rules: {', '.join(RULES)}.", autocompletion=starting_with(RULES)
     ),
 ]
 
@@ -73,56 +72,79 @@ class Shape:
     preset: Annotated[
         str | None,
         Option(
-            metavar="NAME", autocompletion=_starting_with(PRESETS),
+            metavar="NAME", autocompletion=starting_with(PRESETS),
             help=f"A published shape: {', '.join(PRESETS)}.", **_SHAPE,
         ),
     ] = None  # fmt: skip
 
     def config(self, rule: str) -> GPTConfig:
         """Return the shape: flags beat the preset, which beats the rule's architecture."""
-        chosen = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
-        name = chosen.pop("preset", None)
-        fields = preset(name) if name else {"n_layer": DEFAULT_DEPTH}
-        if "n_embd" in chosen and "n_head" not in chosen:
-            fields.pop("n_head", None)  # a preset's heads need not divide another width
-        return config_for(rule, **{**fields, **chosen})
+        chosen = self.chosen()
+        depth = {} if "preset" in chosen else {"n_layer": DEFAULT_DEPTH}
+        return config_for(rule, **{**depth, **chosen})
+
+    def chosen(self) -> dict[str, Any]:
+        """Return the fields that were given."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass
 class Measurement:
-    """How to measure."""
+    """How to measure; what is not given is left to Options, or to a settings file."""
 
-    seeds: Annotated[int, Option(help="Independent draws; more narrow the error.", **_RUN)] = 1
+    seeds: Annotated[
+        int | None, Option(help="Independent draws; more narrow the error [1].", **_RUN)
+    ] = None
     tokens: Annotated[
-        str,
+        str | None,
         Option(
             metavar="zipf|uniform|FILE", **_RUN,
-            help="Ids: Zipf (nearest to text), uniform, a nanoGPT .bin (uint16), or text (bytes).",
+            help="Ids: Zipf (nearest to text), uniform, a nanoGPT .bin (uint16), or text as bytes [zipf].",
         ),
-    ] = "zipf"  # fmt: skip
-    batch: Annotated[int, Option(help="Sequences.", **_RUN)] = 1
+    ] = None
+    batch: Annotated[int | None, Option(help="Sequences [1].", **_RUN)] = None
     seq_len: Annotated[
-        int | None, Option(help="Tokens a sequence [256, or block_size].", **_RUN)
+        int | None, Option(min=1, help="Tokens a sequence [256, or block_size].", **_RUN)
     ] = None
     device: Annotated[
-        str, Option(metavar="auto|cuda|cuda:N|mps|cpu", help="Where to compute.", **_RUN)
-    ] = "auto"
+        str | None,
+        Option(metavar="auto|cuda|cuda:N|mps|cpu", help="Where to compute [auto].", **_RUN),
+    ] = None
     dtype: Annotated[
-        str, Option(metavar="float32|bfloat16|float16", help="Weights and activations.", **_RUN)
-    ] = "float32"
+        str | None,
+        Option(
+            metavar="|".join(DTYPES), autocompletion=starting_with(DTYPES), **_RUN,
+            help="Weights and activations [float32].",
+        ),
+    ] = None
     forward_only: Annotated[
-        bool, Option("--forward-only", help="Leave the gradients out.", **_RUN)
-    ] = False
+        bool | None,
+        Option("--forward-only/--backward", help="Leave the gradients out [backward].", **_RUN),
+    ] = None
     memory: Annotated[
-        str,
+        str | None,
         Option(
             metavar="SIZE", **_RUN,
-            help="Keep blocks between forward and backward in up to this much (8GiB).",
+            help="Keep blocks between forward and backward in up to this much, as 8GiB [0].",
         ),
-    ] = "0"  # fmt: skip
+    ] = None
     depth_law: Annotated[
-        bool, Option("--depth-law/--no-depth-law", help="Measure n/2 and n/4 blocks too.", **_RUN)
-    ] = True
+        bool | None,
+        Option("--depth-law/--no-depth-law", help="Measure n/2 and n/4 blocks too [yes].", **_RUN),
+    ] = None
+    perturb_zeros: Annotated[
+        float | None,
+        Option(metavar="STD", help="Draw what the rule sets to 0 with this std instead.", **_RUN),
+    ] = None
+
+    def chosen(self) -> dict[str, Any]:
+        """Return the options that were given, the memory in bytes.
+
+        Raises:
+            UsageError: for a size that is none.
+        """
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        return given if self.memory is None else {**given, "memory": size(self.memory)}
 
     def options(self) -> Options:
         """Return the engine's options.
@@ -130,10 +152,7 @@ class Measurement:
         Raises:
             UsageError: for values that cannot be right.
         """
-        fields = dataclasses.asdict(self)
-        if self.seq_len is not None and self.seq_len < 1:
-            raise UsageError(f"--seq-len must be at least 1, not {self.seq_len}")
-        return Options(**{**fields, "seq_len": self.seq_len or 0, "memory": size(self.memory)})
+        return Options(**self.chosen())
 
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}

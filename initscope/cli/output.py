@@ -14,6 +14,7 @@ from typer import Option
 
 from initscope.errors import UsageError
 from initscope.files import STDOUT, check_writable, deliver
+from initscope.store import check_saving, encode
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -56,17 +57,19 @@ class Output:
                 results that both want stdout.
         """
         targets = [*self._data().values(), *([self.plot] if self.plot else [])]
-        if targets.count(STDOUT) > 1:
-            raise UsageError("only one result can go to stdout (-); give the others a file")
-        if self.plot is not None and Path(self.plot).suffix.lower() not in PLOTS:
-            raise UsageError(f"--plot {self.plot}: a figure's file ends in {', '.join(PLOTS)}")
         for target in targets:
-            check_writable(target)
+            if targets.count(target) > 1:
+                place = "stdout (-)" if target == STDOUT else target
+                raise UsageError(f"two results cannot both go to {place}; give each its own file")
+        for name, target in self._data().items():
+            check_saving(name, target)
+        if self.plot is not None:
+            if Path(self.plot).suffix.lower() not in PLOTS:
+                raise UsageError(f"--plot {self.plot}: a figure's file ends in {', '.join(PLOTS)}")
+            check_writable(self.plot, binary=True)
 
     def write(self, profiles: Sequence[Profile], table: Callable[[], RenderableType]) -> None:
         """Write everything asked for; the table goes to stdout unless data does."""
-        from initscope.store import encode
-
         for name, target in self._data().items():
             deliver(target, encode(profiles, name))
         if self.plot is not None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from typer import Argument
 
 from initscope.cli.output import Output
 from initscope.cli.signature import with_options
+from initscope.store import load
 
 
 def show(
@@ -21,10 +21,8 @@ def show(
 
     initscope show run.json --plot run.png
     """
-    from initscope.store import load
-
     output.check()
-    profiles = [profile for file in files for profile in load(Path(file))]
+    profiles = [profile for file in files for profile in load(file)]
 
     from initscope.table import compare_report, inspect_report
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from initscope.config import GPTConfig
+from typing import Any
+
+from initscope.config import GPTConfig, preset
 from initscope.errors import unknown
 from initscope.rules import fan, gaussian
 from initscope.rules.core import Draw, Multipliers, Rule, Site
@@ -25,6 +27,17 @@ def get_rule(rule: str | Rule) -> Rule:
     return RULES[rule]
 
 
-def config_for(rule: str | Rule, **chosen: object) -> GPTConfig:
-    """Return the shape: what was chosen, then the rule's architecture, then the defaults."""
-    return GPTConfig.from_dict({**get_rule(rule).architecture, **chosen})
+def config_for(rule: str | Rule, **chosen: Any) -> GPTConfig:
+    """Return the shape: what was chosen, then its preset, then the rule's architecture.
+
+    ``preset`` names a published model, which the fields beside it amend: another width also
+    takes back the preset's heads and MLP width, which need not fit it.
+
+    Raises:
+        UsageError: for a rule or preset that does not exist, or a shape that cannot be built.
+    """
+    name = chosen.pop("preset", None)
+    fields = preset(name) if name is not None else {}
+    if "n_embd" in chosen:
+        fields = {key: fields[key] for key in fields.keys() - {"n_head", "n_kv_head", "d_ff"}}
+    return GPTConfig.from_dict({**get_rule(rule).architecture, **fields, **chosen})

@@ -110,7 +110,7 @@ _STD: dict[str, Callable[[Draw], float]] = {
     "truncated_normal": lambda draw: draw.scale * truncated_std(draw.cut),
     "uniform": lambda draw: draw.scale / math.sqrt(3),
     "orthogonal": lambda draw: draw.scale / math.sqrt(draw.span),
-    "constant": lambda draw: 0.0,
+    "constant": lambda _draw: 0.0,
 }
 _BOUND: dict[str, Callable[[Draw], float]] = {
     "normal": lambda draw: math.inf if draw.scale else 0.0,

@@ -71,21 +71,20 @@ def decode(data: bytes) -> list[Profile]:
     try:
         table = pa.parquet.read_table(pa.BufferReader(data), page_checksum_verification=True)
         saved = json.loads((table.schema.metadata or {})[_KEY])
-        long = table.select(COLUMNS).cast(_schema(pa)).to_pandas(ignore_metadata=True)
+        long = table.select(COLUMNS).cast(pa.schema([(name, _type(pa, name)) for name in COLUMNS]))
+        long.validate(full=True)  # texts are texts
     except KeyError as error:
         raise UsageError("it is Parquet, but was not saved by initscope") from error
     except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
         raise UsageError("it is not Parquet, or damaged") from error
-    return _profiles(entries(saved, _ENTRY), long)
+    if any(column.null_count for column in long.columns):
+        raise UsageError("it has rows with missing values")
+    return _profiles(entries(saved, _ENTRY), long.to_pandas())
 
 
 def _type(pa: ModuleType, column: str) -> Any:  # noqa: ANN401 - pyarrow ships no types
     types = {"value": pa.float64(), **dict.fromkeys(("n_layer", "seed", "layer"), pa.int64())}
     return types.get(column, pa.string())
-
-
-def _schema(pa: ModuleType) -> Any:  # noqa: ANN401 - pyarrow ships no types
-    return pa.schema([pa.field(name, _type(pa, name), nullable=False) for name in COLUMNS])
 
 
 def _profiles(saved: Sequence[dict[str, Any]], long: pd.DataFrame) -> list[Profile]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from textwrap import wrap
 
@@ -25,6 +25,7 @@ from initscope.captions import Note
 from initscope.notation import ascii_only, number
 
 GAP = 2
+WIDE = 110  # from this width on, bars and sparklines take twice the room
 MIN_NOTE = 20  # characters beside a label, however narrow the terminal
 BAD = "bold red"
 DIM = "dim"
@@ -78,6 +79,11 @@ class Page:
     width: int
     ascii: bool = False
 
+    @property
+    def wide(self) -> bool:
+        """Whether there is room to spare."""
+        return self.width >= WIDE
+
     def spell(self, text: str) -> str:
         """Write a text in the characters that there are."""
         return ascii_only(text) if self.ascii else text
@@ -103,11 +109,11 @@ class Page:
         room = max(self.width - indent, MIN_NOTE)
         lines = [
             Text.assemble(
-                (set_cell_size(label, indent), DIM), (self.spell(line), BAD if note.bad else "")
+                (set_cell_size(label, indent), DIM), (line, BAD if note.bad else "")
             )
             for note in notes
             for label, line in zip_longest(
-                [self.spell(note.label)], wrap(note.text, room), fillvalue=""
+                [self.spell(note.label)], wrap(self.spell(note.text), room), fillvalue=""
             )
         ]  # fmt: skip
         return Text("\n").join(lines)
@@ -117,7 +123,7 @@ class Page:
         # The box parts columns by one blank; the padding adds the rest of the gap.
         box = Box(_RULED.format("-" if self.ascii else "─"), ascii=self.ascii)
         table = Table(box=box, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
-        shown = self.fitting(columns)
+        shown = self.shortened(self.fitting(columns))
         for column in shown:
             head = self.text("\n".join(column.head))
             if column.unit:
@@ -143,13 +149,35 @@ class Page:
                 kept.add(i)
         return [column for i, column in enumerate(columns) if i in kept]
 
+    def shortened(self, columns: Sequence[Column]) -> list[Column]:
+        """Cut names, never numbers, where even the columns that stay are too wide."""
+        excess = sum(self.room_for(column) + GAP for column in columns) - GAP - self.width
+        return [
+            replace(column, cells=[self._cut(cell, self.room_for(column) - excess)
+                                   for cell in column.cells])
+            if column.left and column.rank == 0 and excess > 0 else column
+            for column in columns
+        ]  # fmt: skip
+
+    def _cut(self, cell: Cell, width: int) -> Cell:
+        text = self.spell(cell.text)
+        if cell_len(text) <= width:
+            return cell
+        return Cell(set_cell_size(text, max(width - 1, 1)) + self.spell("…"), cell.style)
+
+    def omissions(self, columns: Sequence[Column]) -> list[Note]:
+        """Say which columns do not fit."""
+        shown = self.fitting(columns)
+        names = [column.name for column in columns if column not in shown]
+        return [Note("columns", f"a wider terminal also shows {', '.join(names)}")] if names else []
+
 
 @dataclass(frozen=True)
 class Report:
     """A renderable that is set when the console's width and encoding are known."""
 
     build: Callable[[Page], Iterable[RenderableType]]
-    width: int | None = field(default=None)
+    width: int | None = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Build for the console at hand."""

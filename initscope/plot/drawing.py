@@ -1,11 +1,11 @@
-"""The panels of the figure: which curves, what is healthy in each, and how one is drawn."""
+"""How one panel is drawn."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,92 +13,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from initscope.captions import listed
-from initscope.digest import (
-    ACTIVATION,
-    ATTENTION,
-    COSINE,
-    EMBEDDING,
-    GRADIENT,
-    MLP,
-    RESIDUAL,
-    Curve,
-    mean,
-)
+from initscope.digest import EMBEDDING, mean
+from initscope.plot.panels import GREY, MARKS, THIN_FROM, Panel, line_style, theory_style
 from initscope.profile import Profile
 
-Values = npt.NDArray[np.float64]
-
-# Okabe & Ito 2008, told apart by every common colour vision; the pale yellow comes last.
-PALETTE = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442",
-)  # fmt: skip
-# In grey, or where two curves coincide, dashes and markers still tell them apart.
-DASHES: tuple[Any, ...] = (
-    "-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.2, 1.2, 1.2)), (0, (9, 2)),
-)  # fmt: skip
-MARKERS = "os^DvP*<"
-MARKS = 6  # markers along a curve, however deep
-GREY = "0.35"
-THIN_FROM = 100  # layers; beyond, curves that jitter would fill the panel
-
-
-class Healthy(NamedTuple):
-    """A band of values that can be justified without having trained, and what lies beyond."""
-
-    low: float
-    high: float
-    above: str
-    below: str = ""
-
-
-class Panel(NamedTuple):
-    """One set of axes: a curve a profile, and what to compare it with."""
-
-    curve: Curve
-    log: bool = True
-    healthy: Healthy | None = None
-    float16: float | None = None
-
-
-# A branch larger than its stream overwrites it; one below 2^-9 of it is lost when bfloat16, with
-# its 8 significant bits, rounds the sum.
-BRANCH = Healthy(2.0**-9, 1.0, "overwrites the stream", "lost in bfloat16")
-# Gradients of queries and keys scale with (1 - cosine)²: above 0.9, less than 1 % is left.
-TOKENS = Healthy(0.0, 0.9, "tokens collapse")
-# With a standard deviation of 65504, a third of the activations is beyond float16.
-FLOAT16 = 65504.0**2
-
-# No band for variances: growth since the embedding depends on the embedding's own variance, which
-# is arbitrary (the sound rule of GPT-2 grows 3-fold at width 128, 46-fold at 512), and gradients
-# scale with the number of tokens.
-PANELS = (
-    Panel(RESIDUAL, float16=FLOAT16),
-    Panel(ATTENTION, healthy=BRANCH),
-    Panel(MLP, healthy=BRANCH),
-    Panel(ACTIVATION, float16=FLOAT16),
-    Panel(GRADIENT),
-    Panel(COSINE, log=False, healthy=TOKENS),
-)
-
-
-def line_style(place: int) -> dict[str, Any]:
-    """Return how the place-th profile is drawn."""
-    return {
-        "color": PALETTE[place % len(PALETTE)],
-        "linestyle": DASHES[place % len(DASHES)],
-        "marker": MARKERS[place % len(MARKERS)],
-    }
-
-
-def theory_style(place: int) -> dict[str, Any]:
-    """Return how the prediction for the place-th profile is drawn."""
-    return {"color": PALETTE[place % len(PALETTE)], "linestyle": (0, (1, 1)), "linewidth": 1.0}
-
-
-def _steps() -> Iterator[int]:
-    """Count 1, 2, 5, 10, 20, 50, …"""
-    for power in count():
-        yield from (step * 10**power for step in (1, 2, 5))
+Values = npt.NDArray[np.floating[Any]]
 
 
 class Drawing:
@@ -169,9 +88,9 @@ class Drawing:
         self.axes.plot(curve.index, line, **theory_style(place), zorder=4)
         self._hold(curve.index, line)
 
-    def _hold(self, layers: Iterable[int], values: Values) -> None:
+    def _hold(self, layers: pd.Index[int], values: Values) -> None:
         """Remember what the limits must hold and texts should not cover."""
-        self._layers += layers
+        self._layers += layers.tolist()
         self._values += values.tolist()
 
     def _drawable(self, values: Values) -> Values:
@@ -199,9 +118,9 @@ class Drawing:
             self.axes.set_yticks([])
             return
         self.axes.set_yscale("log")
-        low, high = min(values), max(values)
-        margin = max(math.sqrt(10 * low / high), (high / low) ** 0.1)
-        self.axes.set_ylim(low / margin, high * margin)
+        low, high = math.log10(min(values)), math.log10(max(values))
+        margin = max((1 - high + low) / 2, 0.1 * (high - low))
+        self.axes.set_ylim(10 ** max(low - margin, -300.0), 10 ** min(high + margin, 300.0))
 
     def _references(self) -> None:
         """Draw the healthy band and float16's limit, and say what lies beyond."""
@@ -265,3 +184,9 @@ class Drawing:
             0.02, height, text, transform=self.axes.transAxes, fontsize=7.5, color=GREY,
             parse_math=False,
         )  # fmt: skip
+
+
+def _steps() -> Iterator[int]:
+    """Count 1, 2, 5, 10, 20, 50 and so on."""
+    for power in count():
+        yield from (step * 10**power for step in (1, 2, 5))

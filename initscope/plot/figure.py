@@ -1,4 +1,4 @@
-"""Profiles as a figure for a paper or a talk; nothing here opens a window or writes a file."""
+"""The figure as a whole: style, title, legend, and its bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from matplotlib.lines import Line2D
 
 from initscope import captions, digest
 from initscope.errors import UsageError
-from initscope.panels import GREY, PANELS, Drawing, line_style, theory_style
+from initscope.plot.drawing import Drawing
+from initscope.plot.panels import GREY, PANELS, line_style, theory_style
 from initscope.profile import Profile
 
 SIZE = (9.6, 5.8)  # inches
@@ -104,9 +105,7 @@ def _style() -> Iterator[None]:
         yield
 
 
-def _matched(
-    profiles: Sequence[Profile], theory: Sequence[Profile]
-) -> list[tuple[int, Profile]]:
+def _matched(profiles: Sequence[Profile], theory: Sequence[Profile]) -> list[tuple[int, Profile]]:
     """Give each prediction the place of the profile that it predicts."""
     rules = [profile.rule for profile in profiles]
     return [
@@ -147,10 +146,12 @@ def _label(name: str, profile: Profile) -> str:
 
 
 def _caption(profiles: Sequence[Profile]) -> str:
-    """Say what all curves share and, where there are several seeds, what line and band are."""
+    """Say what all profiles share, and how to read lines, bands and shades."""
     common = captions.common_facts(profiles)
-    several = any(len(profile.run.seeds) > 1 for profile in profiles)
-    means = "lines: mean over seeds (geometric on log axes), bands: lowest to highest seed"
     half = (len(common) + 1) // 2
-    lines = [" · ".join(common[:half]), " · ".join(common[half:]), means if several else ""]
+    reading = "shaded: healthy"
+    if any(len(profile.run.seeds) > 1 for profile in profiles):
+        means = "lines: mean over seeds (geometric on log axes)"
+        reading = f"{means}, bands: lowest to highest seed, {reading}"
+    lines = [" · ".join(common[:half]), " · ".join(common[half:]), reading]
     return "\n".join(filter(None, lines))

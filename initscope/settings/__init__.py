@@ -1,0 +1,65 @@
+"""Settings of ``initscope check``: from a file or none, and the one home of their defaults.
+
+A file is ``initscope.toml``, or ``pyproject.toml`` with the same under ``[tool.initscope]``::
+
+    [check]                      # defaults for every check below
+    n_embd = 128                 # shape and measurement are flat
+    [check.bounds]
+    depth_exponent = 0.3
+    [check.levels]
+    branch-balance = "warn"
+
+    [[checks]]                   # a matrix of rules and depths
+    name = "pretrain"
+    rule = ["nanogpt", "xavier"]
+    n_layer = [12, 48]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from initscope.settings.check import CheckSettings
+from initscope.settings.source import find, open_source
+from initscope.settings.tables import read_checks
+
+__all__ = ["CheckSettings", "Settings", "load_settings"]
+
+DEFAULT = CheckSettings(name="check")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The checks to run, and the file that asks for them, if any."""
+
+    source: Path | None
+    checks: tuple[CheckSettings, ...]
+
+
+def load_settings(
+    path: Path | None = None,
+    *,
+    start: Path | None = None,
+    known: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read the settings from a file, or from the nearest one at or above ``start``.
+
+    In each folder up to the root of the repository, ``initscope.toml`` comes before a
+    ``pyproject.toml`` with a table ``[tool.initscope]``. Without either there is one check,
+    with the defaults.
+
+    Args:
+        path: the file, instead of looking for one.
+        start: where to begin looking; the working directory unless given.
+        known: every check's name by its code; the registered ones unless given.
+
+    Raises:
+        UsageError: for a file that cannot be read or is not TOML, and for whatever in it is
+            unknown or cannot be right, naming the file, the key and what would be right.
+    """
+    source = open_source(path) if path else find(start or Path.cwd())
+    if source is None:
+        return Settings(None, (DEFAULT,))
+    return Settings(source.path, read_checks(source, DEFAULT, known))
