@@ -15,9 +15,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from initscope.bounds import Bounds
     from initscope.config import GPTConfig
     from initscope.construction import build
     from initscope.errors import InitscopeError, MeasurementError, UsageError
+    from initscope.judging import judge
+    from initscope.options import Options
     from initscope.profile import Profile
     from initscope.rules import Draw, Rule, Site, get_rule
     from initscope.store import load
@@ -26,10 +29,12 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "Bounds",
     "Draw",
     "GPTConfig",
     "InitscopeError",
     "MeasurementError",
+    "Options",
     "Profile",
     "Rule",
     "Site",
@@ -38,14 +43,17 @@ __all__ = [
     "compare",
     "get_rule",
     "inspect",
+    "judge",
     "load",
 ]
 
 _HOMES = {
+    "Bounds": "bounds",
     "Draw": "rules",
     "GPTConfig": "config",
     "InitscopeError": "errors",
     "MeasurementError": "errors",
+    "Options": "options",
     "Profile": "profile",
     "Rule": "rules",
     "Site": "rules",
@@ -54,6 +62,7 @@ _HOMES = {
     "compare": "sweep",
     "get_rule": "rules",
     "inspect": "sweep",
+    "judge": "judging",
     "load": "store",
 }
 

@@ -12,7 +12,7 @@ import pandas as pd
 from initscope import digest
 from initscope.config import GPTConfig
 from initscope.digest import ATTENTION, EMBEDDING, GRADIENT, MLP, RESIDUAL
-from initscope.notation import count, number
+from initscope.notation import count, layer_name, number
 from initscope.profile import Profile
 from initscope.sites import all_parameters
 
@@ -110,13 +110,6 @@ def _seeds(seeds: Sequence[int]) -> str:
     if list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
         return f"seeds {seeds[0]}–{seeds[-1]}"
     return f"seeds {', '.join(map(str, seeds))}"
-
-
-def layer_name(layer: int, n_layer: int) -> str:
-    """Name what precedes the blocks, a block, or what follows them."""
-    if layer < 0:
-        return "embedding"
-    return f"layer {layer}" if layer < n_layer else "head"
 
 
 # --- what stands out ---

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from initscope.errors import ExitCode
 from initscope.formats import Named, no_check_ran
-from initscope.judge import judge
+from initscope.judging import judge
 from initscope.options import Report
 from initscope.profile import Profile
 from initscope.settings import CheckSettings

@@ -16,10 +16,12 @@ import pandas as pd
 
 from initscope.profile import Profile
 
-# The spread of an exponent between single seeds is about c / sqrt(width): c = 1.5 forward and 3
-# backward (python -m benchmarks.spread). It counts as PRIOR_SEEDS seeds beside those measured:
-# without it, one seed would have no error, and two would have a wild one.
-SPREAD = {"forward": 1.5, "backward": 3.0}
+# The spread of an exponent between single seeds is at most about c / sqrt(width). It is largest
+# for xavier, whose c is 1.4 forward and 3.8 backward from width 64 to 768; a rule that is bounded,
+# or not yet as strong at its width, has less (python -m benchmarks.spread). It counts as
+# PRIOR_SEEDS seeds beside those measured: without it, one seed would have no error, and two
+# would have a wild one.
+SPREAD = {"forward": 1.5, "backward": 4.0}
 PRIOR_SEEDS = 4
 
 # Quantiles of Student's t at 97.5 %, by degrees of freedom (Abramowitz & Stegun, table 26.10).
@@ -71,9 +73,14 @@ class Estimate:
 def estimate(samples: Array, prior_spread: float) -> Estimate:
     """Return the mean of one number a seed, its spread shrunk towards what is known of it."""
     count = len(samples)
-    squares = PRIOR_SEEDS * prior_spread**2 + ((samples - samples.mean()) ** 2).sum()
-    spread = math.sqrt(squares / (PRIOR_SEEDS + count - 1))
-    return Estimate(float(samples.mean()), spread / math.sqrt(count), count)
+    spread = float(samples.std(ddof=1)) if count > 1 else 0.0
+    return Estimate(float(samples.mean()), standard_error(spread, count, prior_spread), count)
+
+
+def standard_error(spread: float, count: int, prior_spread: float) -> float:
+    """Return that of a mean over ``count`` seeds, their spread (sample form) shrunk likewise."""
+    squares = PRIOR_SEEDS * prior_spread**2 + (count - 1) * spread**2
+    return math.sqrt(squares / (PRIOR_SEEDS + count - 1) / count)
 
 
 def depth_exponent(profile: Profile, direction: str = "forward") -> Estimate | None:

@@ -119,3 +119,10 @@ class LogScale(NamedTuple):
 
 def _decade(exponent: int) -> str:
     return f"{10**exponent:g}" if -2 <= exponent <= 3 else f"1e{exponent:+03d}"
+
+
+def layer_name(layer: int, n_layer: int) -> str:
+    """Name what precedes the blocks, a block, or what follows them."""
+    if layer < 0:
+        return "embedding"
+    return f"layer {layer}" if layer < n_layer else "head"

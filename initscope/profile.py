@@ -74,9 +74,8 @@ class Profile:
             & (self.table["direction"] == direction)
             & (self.table["statistic"] == statistic)
         ]
-        return rows.pivot_table(
-            index="layer", columns="seed", values="value", dropna=False, aggfunc="last"
-        )
+        rows = rows.drop_duplicates(["layer", "seed"], keep="last")
+        return rows.pivot(index="layer", columns="seed", values="value")
 
     def stream(self, direction: str = "forward", statistic: str = "variance") -> pd.DataFrame:
         """Return the residual stream over depth: layer -1, the embedding, then each block's end."""

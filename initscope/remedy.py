@@ -11,7 +11,7 @@ from functools import partial
 from initscope.bounds import Bounds
 from initscope.config import GPTConfig
 from initscope.decide import decide
-from initscope.judge import judge
+from initscope.judging import judge
 from initscope.notation import number
 from initscope.options import Options, Report
 from initscope.rules import get_rule

@@ -1,12 +1,10 @@
-"""judge(Profile, Bounds) -> Verdict: what a careful expert would say of a profile."""
+"""What was found of a profile: classes, findings, the reason and the remedy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-
-from initscope.profile import Profile
 
 
 class Status(StrEnum):
@@ -50,6 +48,7 @@ class Finding:
     status: Status
     message: str
     level: Level = Level.ERROR
+    summary: str = ""
     value: float | None = None
     error: float | None = None
     bound: float | None = None
@@ -94,22 +93,29 @@ class Verdict:
         return any(finding.level is Level.ERROR for finding in self.of(Status.INCONCLUSIVE))
 
     @property
+    def status(self) -> Status:
+        """What the findings amount to; without a single measured one nothing was kept."""
+        if all(finding.status is Status.NOT_MEASURED for finding in self.findings):
+            return Status.NOT_MEASURED
+        if self.broken:
+            return Status.BROKEN
+        return Status.INCONCLUSIVE if self.inconclusive else Status.KEPT
+
+    @property
     def headline(self) -> str:
         """One line: the class of each direction, what else is wrong, and on how many seeds."""
         said = [f"forward {self.forward}", f"backward {self.backward}", *self.traits]
         seeds = "one seed" if self.seeds == 1 else f"{self.seeds} seeds"
         return f"{self.rule}, {self.n_layer} layers: {', '.join(said)} ({seeds})"
 
+    @property
+    def lines(self) -> list[str]:
+        """The headline, then the reason and the remedy where there are any."""
+        said = {"reason": self.reason, "remedy": self.remedy}
+        return [self.headline, *(f"{what}: {text}" for what, text in said.items() if text)]
 
-def worst(verdicts: Sequence[Verdict]) -> Status:
-    """Return what several verdicts amount to."""
-    if any(verdict.broken for verdict in verdicts):
-        return Status.BROKEN
-    return Status.INCONCLUSIVE if any(v.inconclusive for v in verdicts) else Status.KEPT
-
-
-def subject(profile: Profile) -> dict[str, object]:
-    """Return what every verdict says of its profile."""
-    return {
-        "rule": profile.rule, "n_layer": profile.config.n_layer, "seeds": len(profile.run.seeds),
-    }  # fmt: skip
+    @property
+    def word(self) -> str:
+        """The classes in a word or two, for a column of a table."""
+        forward, backward = self.forward, self.backward
+        return str(forward) if forward == backward else f"{forward} / {backward}"

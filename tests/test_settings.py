@@ -208,7 +208,7 @@ def test_the_registered_checks_are_known() -> None:
 
 
 def test_a_selection_is_read_as_it_is_judged() -> None:
-    from initscope.judge import selected
+    from initscope.judging import selected
 
     known = _registered()
     for select, ignore in ((), ()), (("is00", "headroom"), ("IS003",)), (("IS",), ("IS00",)):

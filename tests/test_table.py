@@ -26,7 +26,7 @@ ALL = {
 every_report = pytest.mark.parametrize(
     "report",
     [
-        *(inspect_report(profile, verdict_line="×2") for profile in ALL.values()),
+        *(inspect_report(profile, verdict=["×2"]) for profile in ALL.values()),
         compare_report(list(ALL.values()), verdicts=list(ALL)),
         compare_report([synthetic.profile("a-rule-of-a-longer-name"), synthetic.profile()]),
     ],
@@ -136,7 +136,7 @@ def test_one_layer_is_enough() -> None:
 
 
 def test_the_verdict_has_the_last_word() -> None:
-    text = printed(inspect_report(synthetic.profile(), verdict_line="bounded: all is well"))
+    text = printed(inspect_report(synthetic.profile(), verdict=["bounded: all is well"]))
     assert text.splitlines()[-2:] == ["", "bounded: all is well"]
 
 

@@ -51,8 +51,9 @@ class Check:
         """Run the check and sign its answer."""
         answer = self.run(evidence)
         return Finding(
-            code=self.code, name=self.name, level=level or self.level, **answer._asdict()
-        )
+            code=self.code, name=self.name, level=level or self.level, summary=self.summary,
+            **answer._asdict(),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

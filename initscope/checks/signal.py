@@ -124,6 +124,8 @@ def headroom(evidence: Evidence) -> Answer:
     least = rows.sort_values("value", kind="stable").iloc[0]
     bits, bound = float(least["value"]), evidence.bounds.headroom
     kept = bits >= bound
+    if not math.isfinite(bits):
+        return not_measured("an activation is not finite, or all are 0")
     text = f"{number(bits)} bit below the largest {evidence.profile.run.dtype}, at {least['site']}"
     return Answer(
         Status.KEPT if kept else Status.BROKEN, text, bits, bound=bound,

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from initscope import __version__
-from initscope.cli import check, compare, inspect, show
+from initscope.cli import check, compare, explain, inspect, show
 from initscope.errors import ExitCode, InitscopeError
 
 _EPILOG = "Exit codes: 0 done · 1 out of bounds · 2 wrong request · 3 the measurement failed."
@@ -24,8 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (inspect, compare, check, show):
-    app.command(no_args_is_help=module in {compare, show})(module.command)
+for module in (inspect, compare, check, explain, show):
+    app.command(no_args_is_help=module in {compare, explain, show})(module.command)
 
 
 def _version(wanted: bool) -> None:

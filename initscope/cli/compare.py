@@ -5,6 +5,7 @@ from __future__ import annotations
 from initscope.cli.groups import Measurement, RuleNames, Shape
 from initscope.cli.output import Output, progress, say
 from initscope.cli.signature import with_options
+from initscope.cli.view import view
 
 
 def compare(rules: RuleNames, shape: Shape, measurement: Measurement, output: Output) -> None:
@@ -20,15 +21,15 @@ def compare(rules: RuleNames, shape: Shape, measurement: Measurement, output: Ou
     output.check()
     with progress() as report:
         from initscope.devices import choose_device
+        from initscope.judging import judge
         from initscope.sweep import compare as measure
 
         choice = choose_device(options.device)
         say(f"measuring on {choice.device} ({choice.reason}), {options.dtype}")
         profiles = measure(config, rules, options, report=report)
 
-    from initscope.table import compare_report
-
-    output.write(profiles, lambda: compare_report(profiles))
+    verdicts = [judge(profile) for profile in profiles]
+    output.write(profiles, lambda: view(profiles, verdicts, all_layers=output.all_layers))
 
 
 command = with_options(compare)

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from typer import Option
+
 from initscope.cli.groups import Measurement, RuleName, Shape
 from initscope.cli.output import Output, progress, say
 from initscope.cli.signature import with_options
+from initscope.cli.view import view
 
 
 def inspect(
-    shape: Shape, measurement: Measurement, output: Output, rule: RuleName = "nanogpt"
+    shape: Shape,
+    measurement: Measurement,
+    output: Output,
+    rule: RuleName = "nanogpt",
+    remedy: Annotated[
+        bool, Option("--remedy/--no-remedy", help="Try changes, and name one that helps.")
+    ] = True,
 ) -> None:
     """Measure one rule: variance of activations, stream and gradients, layer by layer.
 
@@ -18,15 +29,18 @@ def inspect(
     output.check()
     with progress() as report:
         from initscope.devices import choose_device
+        from initscope.judging import judge
+        from initscope.remedy import with_remedy
         from initscope.sweep import inspect as measure
 
         choice = choose_device(options.device)
         say(f"measuring on {choice.device} ({choice.reason}), {options.dtype}")
         profile = measure(config, rule, options, report=report)
+        verdict = judge(profile)
+        if remedy and verdict.broken:
+            verdict = with_remedy(verdict, rule, config, options, report=report)
 
-    from initscope.table import inspect_report
-
-    output.write([profile], lambda: inspect_report(profile, all_layers=output.all_layers))
+    output.write([profile], lambda: view([profile], [verdict], all_layers=output.all_layers))
 
 
 command = with_options(inspect)

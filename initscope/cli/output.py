@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -57,10 +57,11 @@ class Output:
                 results that both want stdout.
         """
         targets = [*self._data().values(), *([self.plot] if self.plot else [])]
-        for target in targets:
-            if targets.count(target) > 1:
-                place = "stdout (-)" if target == STDOUT else target
-                raise UsageError(f"two results cannot both go to {place}; give each its own file")
+        places = [_place(target) for target in targets]
+        for target, place in zip(targets, places, strict=True):
+            if places.count(place) > 1:
+                where = "stdout (-)" if target == STDOUT else target
+                raise UsageError(f"two results cannot both go to {where}; give each its own file")
         for name, target in self._data().items():
             check_saving(name, target)
         if self.plot is not None:
@@ -69,7 +70,18 @@ class Output:
             check_writable(self.plot, binary=True)
 
     def write(self, profiles: Sequence[Profile], table: Callable[[], RenderableType]) -> None:
-        """Write everything asked for; the table goes to stdout unless data does."""
+        """Write everything asked for; the table goes to stdout unless data does.
+
+        Raises:
+            MeasurementError: when something could not be written; the table is shown first.
+        """
+        try:
+            self._write_files(profiles)
+        finally:  # a full disk does not take what may have been measured for an hour
+            if STDOUT not in self._data().values():
+                show(table())
+
+    def _write_files(self, profiles: Sequence[Profile]) -> None:
         for name, target in self._data().items():
             deliver(target, encode(profiles, name))
         if self.plot is not None:
@@ -77,20 +89,34 @@ class Output:
 
             suffix = Path(self.plot).suffix.lower().removeprefix(".")
             deliver(self.plot, save_bytes(figure(profiles), suffix))
-        if STDOUT not in self._data().values():
-            show(table())
+
+
+def _place(target: str) -> str:
+    """Return what two spellings of one file share."""
+    return target if target == STDOUT else os.path.realpath(target)
 
 
 def show(renderable: RenderableType) -> None:
-    """Print to stdout, plain where it is not a terminal."""
-    from rich.console import Console
+    """Print to stdout, plain where it is not a terminal.
 
-    Console(soft_wrap=False, highlight=False).print(renderable)
+    Raises:
+        MeasurementError: when it could not be written.
+        BrokenPipeError: when the reader of stdout has left; rich itself would end in code 1.
+    """
+    from rich.console import Console, detect_legacy_windows
+
+    colors = None if detect_legacy_windows() else "auto"  # it knows no escape codes
+    console = Console(highlight=False, color_system=colors)
+    with console.capture() as captured:
+        console.print(renderable)
+    deliver(STDOUT, captured.get())
 
 
 def say(message: str) -> None:
-    """Write a line about the run, not its result, to stderr."""
-    sys.stderr.write(message + "\n")
+    """Write a line about the run, not its result, to stderr, where that can be written to."""
+    with suppress(OSError):
+        if sys.stderr is not None:  # Python's stand-in for one that was closed
+            sys.stderr.write(message + "\n")
 
 
 @contextmanager
@@ -110,7 +136,8 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
         TextColumn("blocks"), TimeRemainingColumn(),
     ]  # fmt: skip
-    quiet = not console.is_terminal or os.environ.get("TERM") == "dumb"
+    # FORCE_COLOR makes rich take a pipe for a terminal, but no one watches a bar in a log.
+    quiet = not (console.is_interactive and sys.stderr.isatty())
     with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
         task = bar.add_task("starting", total=None)
 

@@ -8,6 +8,7 @@ from typer import Argument
 
 from initscope.cli.output import Output
 from initscope.cli.signature import with_options
+from initscope.cli.view import view
 from initscope.store import load
 
 
@@ -24,12 +25,10 @@ def show(
     output.check()
     profiles = [profile for file in files for profile in load(file)]
 
-    from initscope.table import compare_report, inspect_report
+    from initscope.judging import judge
 
-    if len(profiles) == 1:
-        output.write(profiles, lambda: inspect_report(profiles[0], all_layers=output.all_layers))
-    else:
-        output.write(profiles, lambda: compare_report(profiles))
+    verdicts = [judge(profile) for profile in profiles]
+    output.write(profiles, lambda: view(profiles, verdicts, all_layers=output.all_layers))
 
 
 command = with_options(show)

@@ -54,7 +54,8 @@ def _until_closed(call: Callable[[], None]) -> None:
     """Run a command; a reader that went away (``| head``) ends it without a word."""
     try:
         call()
-        sys.stdout.flush()
+        if sys.stdout is not None:  # Python's stand-in for one that was closed
+            sys.stdout.flush()
     except BrokenPipeError:
         # What is still buffered must not raise again when Python shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -63,7 +63,7 @@ def _rule(finding: Finding) -> _Object:
         "id": finding.code,
         "name": one_line(finding.name),
         "shortDescription": {"text": label(finding)},
-        "fullDescription": {"text": f"{label(finding)}: one of initscope's checks of a signal."},
+        "fullDescription": {"text": one_line(finding.summary or label(finding))},
         "helpUri": uri,
         "help": {"text": f"What is measured, the bound and its source: {uri}"},
     }

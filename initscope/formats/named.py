@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from initscope.verdict import Finding, Level, Status, Verdict, worst
+from initscope.notation import layer_name
+from initscope.verdict import Finding, Level, Status, Verdict
 
 NO_CHECK_RAN = "no check ran"
 
@@ -38,9 +39,7 @@ class Named(NamedTuple):
     @property
     def status(self) -> Status:
         """What became of the check; without a single measured finding it was not kept."""
-        if all(finding.status is Status.NOT_MEASURED for finding in self.verdict.findings):
-            return Status.NOT_MEASURED
-        return worst([self.verdict])
+        return self.verdict.status
 
 
 def overall(checks: Sequence[Named]) -> Status:
@@ -84,8 +83,15 @@ def explanation(check: Named) -> list[str]:
     Only the headline if nothing is wrong.
     """
     said = list(_complaints(check))
-    lines = [check.verdict.headline, *said, *(advice(check.verdict) if said else [])]
+    advised = advice(check.verdict) if said else []
+    fresh = [line for line in advised if not _repeats(line, said)]
+    lines = [check.verdict.headline, *said, *fresh]
     return [one_line(line) for line in lines]
+
+
+def _repeats(line: str, said: list[str]) -> bool:
+    """Whether the reason is a finding's own sentence, which stands there already."""
+    return any(line.removeprefix("reason: ") in complaint for complaint in said)
 
 
 def _complaints(check: Named) -> Iterator[str]:
@@ -127,14 +133,8 @@ def sentence(finding: Finding, verdict: Verdict) -> str:
 
 def place(finding: Finding, n_layer: int) -> str:
     """Name where a finding is: ``layer 17, mlp_down``; empty if it is nowhere in particular."""
-    parts = [] if finding.layer is None else [_layer(finding.layer, n_layer)]
+    parts = [] if finding.layer is None else [layer_name(finding.layer, n_layer)]
     return one_line(", ".join([*parts, *([finding.site] if finding.site else [])]))
-
-
-def _layer(layer: int, n_layer: int) -> str:
-    if layer < 0:
-        return "embedding"
-    return f"layer {layer}" if layer < n_layer else "head"
 
 
 def one_line(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 from rich.console import RenderableType
@@ -24,7 +24,7 @@ def inspect_report(
     *,
     all_layers: bool = False,
     width: int | None = None,
-    verdict_line: str | None = None,
+    verdict: Sequence[str] = (),
 ) -> RenderableType:
     """Show one profile layer by layer, with what is worth knowing of the whole below.
 
@@ -32,11 +32,11 @@ def inspect_report(
         profile: what to show, at its configuration's own depth.
         all_layers: every layer, rather than a digest of a deep profile.
         width: characters to use; the console's unless given.
-        verdict_line: what was concluded, for the last line.
+        verdict: what was concluded, a line each, the first in bold.
     """
     view = View(profile)
     shown = view.layers if all_layers else _digest(view)
-    return Report(lambda page: _report(page, view, shown, verdict_line), width)
+    return Report(lambda page: _report(page, view, shown, verdict), width)
 
 
 def _digest(view: View) -> list[int]:
@@ -47,7 +47,7 @@ def _digest(view: View) -> list[int]:
 
 
 def _report(
-    page: Page, view: View, shown: list[int], verdict_line: str | None
+    page: Page, view: View, shown: list[int], verdict: Sequence[str]
 ) -> Iterator[RenderableType]:
     yield page.text(view.profile.rule, "bold")
     yield page.facts(captions.facts(view.profile))
@@ -56,9 +56,11 @@ def _report(
     yield page.table(columns)
     yield ""
     yield page.notes([*view.findings, *_left_out(view, shown), *page.omissions(columns)])
-    if verdict_line:
+    if verdict:
         yield ""
-        yield page.text(verdict_line, "bold")
+        yield page.text(verdict[0], "bold")
+    for line in verdict[1:]:
+        yield page.text(line)
 
 
 def _left_out(view: View, shown: list[int]) -> Iterator[Note]:
