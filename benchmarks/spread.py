@@ -1,7 +1,8 @@
-"""``python -m benchmarks.spread``: how far the depth exponent varies between single seeds.
+"""``python -m benchmarks.spread``: how far single seeds lie apart.
 
-The prior of :data:`initscope.growth.SPREAD` rests on this: the standard deviation over seeds,
-times sqrt(width), is about the same for every rule and width.
+What is known of the spread before any seed is measured rests on this: of the depth exponent
+:data:`initscope.growth.SPREAD`, which is c of sd = c / sqrt(width), and of a baseline's values
+the ``prior`` of each :class:`initscope.baseline.series.Series`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from rich.progress import track
 from rich.table import Table
 
 from initscope import inspect
+from initscope.baseline import title
+from initscope.baseline.series import series_of
 from initscope.config import GPTConfig
 from initscope.growth import SPREAD, depth_exponent
 from initscope.options import Options
@@ -28,25 +31,31 @@ WIDTHS = (64, 128, 256)
 
 
 class Cell(NamedTuple):
-    """The exponents of single seeds, of one rule at one width, in one direction."""
+    """A rule at one width.
+
+    ``exponents`` holds one a seed for each direction, ``ratios`` each series' spread between
+    seeds, rms over its layers, over its prior.
+    """
 
     rule: str
     width: int
-    direction: str
-    exponents: tuple[float, ...]
+    exponents: dict[str, list[float]]
+    ratios: dict[str, float]
 
-    @property
-    def spread(self) -> float:
-        """Standard deviation between seeds (sample form)."""
-        return float(np.std(self.exponents, ddof=1))
-
-    @property
-    def constant(self) -> float:
-        """The spread times sqrt(width)."""
-        return self.spread * math.sqrt(self.width)
+    def constant(self, direction: str) -> float:
+        """Return the exponent's standard deviation (sample form) times sqrt(width)."""
+        return float(np.std(self.exponents[direction], ddof=1)) * math.sqrt(self.width)
 
 
-def exponents(profile: Profile, direction: str) -> Iterator[float]:
+def measure(rule: str, width: int, args: argparse.Namespace) -> Cell:
+    """Measure a rule at one width."""
+    config = GPTConfig(n_layer=args.n_layer, n_embd=width, vocab_size=args.vocab_size)
+    profile = inspect(config, rule, Options(seeds=args.seeds, device=args.device))
+    exponents = {direction: list(_exponents(profile, direction)) for direction in SPREAD}
+    return Cell(rule, width, exponents, dict(_ratios(profile)))
+
+
+def _exponents(profile: Profile, direction: str) -> Iterator[float]:
     """Fit the depth exponent to each seed alone."""
     for seed in profile.run.seeds:
         rows = profile.table[profile.table["seed"] == seed]
@@ -55,27 +64,37 @@ def exponents(profile: Profile, direction: str) -> Iterator[float]:
         yield found.value
 
 
-def measure(rule: str, width: int, args: argparse.Namespace) -> list[Cell]:
-    """Measure a rule at one width, in both directions."""
-    config = GPTConfig(n_layer=args.n_layer, n_embd=width, vocab_size=args.vocab_size)
-    profile = inspect(config, rule, Options(seeds=args.seeds, device=args.device))
-    return [Cell(rule, width, way, tuple(exponents(profile, way))) for way in SPREAD]
+def _ratios(profile: Profile) -> Iterator[tuple[str, float]]:
+    for key, series in series_of(profile).items():
+        found = series.means()
+        assert found is not None, "its own layers were recorded"
+        yield title(key), float(np.sqrt(np.mean(found.spread**2))) / series.prior
 
 
-def table(cells: list[Cell], title: str) -> Table:
-    """List every cell, then what all of one direction have in common."""
-    shown = Table("direction", "rule", "width", "exponent", "sd", "sd · √width", title=title)
-    for direction in SPREAD:
-        chosen = [cell for cell in cells if cell.direction == direction]
-        for cell in chosen:
+def exponent_table(cells: list[Cell], widths: list[int], title: str) -> Table:
+    """Set a rule's widths side by side: their sd times sqrt(width), and its rms."""
+    at = [f"C={width}" for width in widths]
+    shown = Table("direction", "rule", "exponent", *at, "rms", "SPREAD", title=title)
+    for direction, spread in SPREAD.items():
+        for rule in dict.fromkeys(cell.rule for cell in cells):
+            chosen = [cell for cell in cells if cell.rule == rule]
+            constants = [cell.constant(direction) for cell in chosen]
+            exponent = np.mean([cell.exponents[direction] for cell in chosen])
             shown.add_row(
-                direction, cell.rule, str(cell.width), f"{np.mean(cell.exponents):.2f}",
-                f"{cell.spread:.3f}", f"{cell.constant:.2f}",
+                direction, rule, f"{exponent:.2f}", *(f"{c:.2f}" for c in constants),
+                f"{math.sqrt(np.mean(np.square(constants))):.2f}", f"{spread:g}",
             )  # fmt: skip
-        constants = np.array([cell.constant for cell in chosen])
-        shown.add_row(direction, "rms of all", "", "", "", f"{np.sqrt((constants**2).mean()):.2f}")
-        shown.add_row(direction, "largest", "", "", "", f"{constants.max():.2f}")
         shown.add_section()
+    return shown
+
+
+def ratio_table(cells: list[Cell], title: str) -> Table:
+    """Set the rules side by side: the largest ratio over the widths."""
+    rules = list(dict.fromkeys(cell.rule for cell in cells))
+    shown = Table("series", *rules, title=title)
+    for name in cells[0].ratios:
+        largest = [max(c.ratios[name] for c in cells if c.rule == rule) for rule in rules]
+        shown.add_row(name, *(f"{ratio:.2f}" for ratio in largest))
     return shown
 
 
@@ -91,9 +110,11 @@ def main() -> None:
     args = parser.parse_args()
     grid = [(rule, width) for rule in args.rules for width in args.widths]
     running = track(grid, "measuring", console=Console(stderr=True))
-    cells = [cell for rule, width in running for cell in measure(rule, width, args)]
-    title = f"{args.n_layer} layers, {args.seeds} seeds, vocabulary of {args.vocab_size}"
-    Console().print(table(cells, title))
+    cells = [measure(rule, width, args) for rule, width in running]
+    of = f"{args.n_layer} layers, {args.seeds} seeds, vocabulary of {args.vocab_size}"
+    console = Console()
+    console.print(exponent_table(cells, args.widths, f"sd of the depth exponent · √width: {of}"))
+    console.print(ratio_table(cells, f"sd of a baseline's values over their prior: {of}"))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ class Decided(NamedTuple):
     verdict: Verdict
 
 
-def decide(
+def decide(  # noqa: PLR0913 - what to measure, and when to stop
     config: GPTConfig,
     rule: str | Rule,
     options: Options,

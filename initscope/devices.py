@@ -11,7 +11,6 @@ from initscope.errors import MeasurementError, UsageError, unknown
 from initscope.options import DTYPES
 
 
-
 class Choice(NamedTuple):
     """A device, and the reason in a few words."""
 

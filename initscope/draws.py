@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from threading import Barrier
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ from initscope.rules.core import Draw
 # lightly. On the CPU it is sized to stay in a core's cache from the draw to its statistics.
 CHUNK = {"cpu": 1 << 17}
 DEVICE_CHUNK = 1 << 24
+SPAN = 4  # chunks a job: more calls from Python's threads would wait for each other
 
 SQRT2 = math.sqrt(2)
 
@@ -124,19 +125,23 @@ class Drawer:
             return []
         flat = tensor.view(-1)
         size = CHUNK.get(tensor.device.type, DEVICE_CHUNK)
+        statistics = statistics and draw.kind != "orthogonal"
         return [
-            self._run(flat[start : start + size], filling, number, statistics=statistics)
-            for number, start in enumerate(range(0, flat.numel(), size))
+            self._run(filling, span, size, number * SPAN, audited=span if statistics else None)
+            for number, span in enumerate(flat.split(SPAN * size))
         ]
 
-    def _run(self, part: Tensor, filling: Filling, number: int, *, statistics: bool) -> _Job:
-        seed = generator_seed(self.seed, filling.layer, filling.path, number)
-        statistics = statistics and filling.draw.kind != "orthogonal"
-        if part.device.type != "cpu":
-            return _draw_part(part, filling.draw, seed, statistics=statistics)
-        return _pool(self.threads).submit(
-            _draw_part, part, filling.draw, seed, statistics=statistics
-        )
+    def _run(
+        self, filling: Filling, span: Tensor, size: int, first: int, *, audited: Tensor | None
+    ) -> _Job:
+        """Draw consecutive chunks of ``size`` entries, on a worker where there are any."""
+        chunks = span.split(size)
+        seeds = [
+            generator_seed(self.seed, filling.layer, filling.path, first + number)
+            for number in range(len(chunks))
+        ]
+        job = partial(_draw_span, chunks, filling.draw, seeds, audited)
+        return job() if span.device.type != "cpu" else _pool(self.threads).submit(job)
 
     def _finish(
         self, filling: Filling, jobs: list[_Job], *, statistics: bool
@@ -156,13 +161,16 @@ _Job = Future[_Part] | _Part
 
 
 @torch.no_grad()
-def _draw_part(part: Tensor, draw: Draw, seed: int, *, statistics: bool) -> _Part:
-    generator = torch.Generator(part.device).manual_seed(seed)
-    z = part if part.dtype == torch.float32 else torch.empty_like(part, dtype=torch.float32)
-    x = _TRANSFORM[draw.kind](z.normal_(generator=generator), draw)
-    if x is not part:
-        part.copy_(x)
-    return _statistics(part) if statistics else None
+def _draw_span(
+    chunks: Sequence[Tensor], draw: Draw, seeds: Sequence[int], audited: Tensor | None
+) -> _Part:
+    for chunk, seed in zip(chunks, seeds, strict=True):
+        generator = torch.Generator(chunk.device).manual_seed(seed)
+        z = chunk if chunk.dtype == torch.float32 else torch.empty_like(chunk, dtype=torch.float32)
+        x = _TRANSFORM[draw.kind](z.normal_(generator=generator), draw)
+        if x is not chunk:
+            chunk.copy_(x)
+    return None if audited is None else _statistics(audited)
 
 
 def _statistics(part: Tensor) -> tuple[int, Tensor]:

@@ -137,7 +137,9 @@ def _print(data: bytes) -> None:
         _refuse_terminal()
     with _failures("to stdout"):
         sys.stdout.flush()
-        sys.stdout.buffer.write(data)
+        left = memoryview(data)
+        while left:  # unbuffered (PYTHONUNBUFFERED), one write may take only a part
+            left = left[sys.stdout.buffer.write(left) :]
         sys.stdout.buffer.flush()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,7 @@ _T975 = {
     20: 2.086,
 }
 
+BRANCHES = ("attn_out", "mlp_down")  # what writes to the stream
 SHALLOWEST = 8  # blocks below which a run's shape is not judged
 
 Array = npt.NDArray[np.float64]
@@ -67,7 +69,16 @@ class Estimate:
         return self.value + self.reach
 
     def __str__(self) -> str:
-        return f"{self.value:.2f} ± {self.reach:.2f}"
+        return f"{exponent(self.value)} ± {self.reach:.2f}"
+
+
+def exponent(value: float) -> str:
+    """Write an exponent in two decimals, of which more would be noise.
+
+    >>> exponent(1.0249), exponent(-0.001)
+    ('1.02', '0.00')
+    """
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def estimate(samples: Array, prior_spread: float) -> Estimate:
@@ -97,7 +108,14 @@ def depth_exponent(profile: Profile, direction: str = "forward") -> Estimate | N
     x = np.log(values.index.to_numpy(dtype=float))
     x -= x.mean()
     slopes = x @ np.log(values.to_numpy()) / (x @ x)
-    return estimate(slopes, SPREAD[direction] / math.sqrt(profile.config.n_embd))
+    prior = 0.0 if _silent(profile) else SPREAD[direction] / math.sqrt(profile.config.n_embd)
+    return estimate(slopes, prior)
+
+
+def _silent(profile: Profile) -> bool:
+    """Whether every branch adds exactly 0, so that no draw of a block can move the exponent."""
+    ratios = [profile.select(site, "forward", "branch_ratio") for site in BRANCHES]
+    return all(rows.size and not rows.any(axis=None) for rows in ratios)
 
 
 def final_values(profile: Profile, direction: str = "forward") -> pd.DataFrame:
@@ -124,12 +142,14 @@ class Shape:
     """The log growth over the second quarter of a run's layers and over its second half.
 
     A power of the layer grows as much over either (p ln 2, whatever the depth); an exponential
-    twice as much over the half.
+    twice as much over the half. ``jump`` is the layer, if there is one, that makes up most of
+    the second half's growth alone: neither of them.
     """
 
     early: float
     late: float
     layers: int
+    jump: int | None = None
 
     @property
     def rate(self) -> float:
@@ -139,8 +159,9 @@ class Shape:
     @property
     def exponential(self) -> bool:
         """Whether the rate does not fall, over a growth no power of the layer up to 2 reaches."""
+        before = self.early if self.late > 0 else -self.early
         steep = abs(self.late) > 2 * math.log(2)
-        return steep and self.late / self.early > _BETWEEN if self.early else steep
+        return self.jump is None and steep and abs(self.late) > _BETWEEN * before
 
 
 _BETWEEN = 1.5  # half-way between a power law's 1 and an exponential's 2
@@ -154,18 +175,38 @@ def shape(profile: Profile, direction: str = "forward") -> Shape | None:
         return None
     log = np.log(curve).mean(axis=1)
     quarter, half = log[layers // 4 - 1], log[layers // 2 - 1]
-    return Shape(float(half - quarter), float(log[-1] - half), layers)
+    late = float(log[-1] - half)
+    steps = np.abs(np.diff(log[layers // 2 - 1 :]))
+    largest = int(steps.argmax())
+    jump = layers // 2 + largest if steps[largest] > abs(late) / 2 else None
+    return Shape(float(half - quarter), late, layers, jump)
 
 
-def branch_shares(profile: Profile) -> dict[str, float]:
-    """Return each branch's share of what all blocks together add to the stream.
+def branches(profile: Profile) -> dict[str, pd.Series[float]]:
+    """Return the mean square of what each branch adds, by layer, averaged over seeds."""
+    rows = {site: profile.select(site, "forward", "second_moment") for site in BRANCHES}
+    return {s: values.mean(axis=1, skipna=False) for s, values in rows.items() if not values.empty}
 
-    The mean squares of the branches' outputs, summed over the layers and averaged over seeds.
+
+class Source(NamedTuple):
+    """The branch that adds the most to the stream, and its share of all that is added.
+
+    ``layer`` is set where one layer of it adds more than everything else together.
     """
-    sums = {}
-    for site in ("attn_out", "mlp_down"):
-        rows = profile.select(site, "forward", "second_moment")
-        if not rows.empty:
-            sums[site] = float(rows.sum().mean())
-    total = sum(sums.values())
-    return {site: value / total for site, value in sums.items()} if 0 < total < float("inf") else {}
+
+    site: str
+    share: float
+    layer: int | None
+
+
+def source(profile: Profile) -> Source | None:
+    """Find what feeds the stream; None where nothing is added, or infinitely much."""
+    added = branches(profile)
+    total = float(sum(values.sum(skipna=False) for values in added.values()))
+    if not 0 < total < math.inf:
+        return None
+    site = max(added, key=lambda name: float(added[name].sum()))
+    values = added[site].sort_values(ascending=False)
+    if len(values) >= SHALLOWEST and values.iloc[0] > total / 2:
+        return Source(site, float(values.iloc[0]) / total, int(values.index[0]))
+    return Source(site, float(values.sum()) / total, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from initscope.bounds import Bounds
 from initscope.checks import CHECKS, Check, Evidence, get_check
@@ -12,8 +12,8 @@ from initscope.verdict import Class, Finding, Level, Status, Verdict
 # A cause comes before its effect: the first of these that is broken is the reason given.
 _PRIORITY = (
     "never-initialised", "scaled-weight-off-stream", "parameter-std", "parameter-outliers",
-    "non-finite", "exponential-stream", "exponential-gradient", "depth-exponent",
-    "gradient-exponent",
+    "exponential-stream", "non-finite", "depth-exponent", "attention-entropy",
+    "exponential-gradient", "gradient-exponent",
 )  # fmt: skip
 
 _TRAITS = {
@@ -57,7 +57,7 @@ def judge(
         backward=_backward(evidence, found),
         findings=reported,
         reason=_reason(reported),
-        traits=tuple(text for name, text in _TRAITS.items() if _is(found[name], Status.BROKEN)),
+        traits=tuple(_traits(found)),
     )
 
 
@@ -74,7 +74,7 @@ def selected(select: Sequence[str] = (), ignore: Sequence[str] = ()) -> list[Che
 def _codes(names: Sequence[str]) -> set[str]:
     codes: set[str] = set()
     for name in names:
-        fitting = {code for code in CHECKS if code.startswith(name.upper())}
+        fitting = {code for code in CHECKS if name and code.startswith(name.upper())}
         codes |= fitting or {get_check(name).code}
     return codes
 
@@ -83,12 +83,18 @@ def _is(finding: Finding, status: Status) -> bool:
     return finding.status is status
 
 
+def _traits(found: Mapping[str, Finding]) -> Iterator[str]:
+    """Yield what else is worth a word in the headline."""
+    yield from (text for name, text in _TRAITS.items() if _is(found[name], Status.BROKEN))
+    exponents = (found["depth-exponent"], found["gradient-exponent"])
+    if any(_is(f, Status.KEPT) and (f.value or 0) > (f.bound or 0) for f in exponents):
+        yield "by design of the norm"
+
+
 def _forward(evidence: Evidence, found: dict[str, Finding]) -> Class:
     if evidence.overflow is not None and evidence.overflow.direction == "forward":
         return Class.EXPLODES
-    if len(evidence.zero_branches) == 2:
-        return Class.ZERO
-    return _trend(found["exponential-stream"], found["depth-exponent"])
+    return _trend(evidence, found["exponential-stream"], found["depth-exponent"])
 
 
 def _backward(evidence: Evidence, found: dict[str, Finding]) -> Class:
@@ -98,18 +104,17 @@ def _backward(evidence: Evidence, found: dict[str, Finding]) -> Class:
         return Class.UNKNOWN
     if lost is not None:
         return Class.EXPLODES
-    if len(evidence.zero_branches) == 2:
-        return Class.ZERO
     if (curve.iloc[0] == 0).any():
-        return Class.VANISHES
-    return _trend(found["exponential-gradient"], found["gradient-exponent"], towards_first=True)
+        return Class.ZERO if evidence.zero_head else Class.VANISHES
+    return _trend(evidence, found["exponential-gradient"], found["gradient-exponent"])
 
 
-def _trend(exponential: Finding, exponent: Finding, *, towards_first: bool = False) -> Class:
-    """Name the trend; ``towards_first`` for a signal that travels to the first layer."""
+def _trend(evidence: Evidence, exponential: Finding, exponent: Finding) -> Class:
     if _is(exponential, Status.BROKEN):
-        rises = ((exponential.value or 0) > 0) != towards_first
-        return Class.EXPLODES if rises else Class.VANISHES
+        return Class.EXPLODES if (exponential.value or 0) > 0 else Class.VANISHES
+    steady = _is(exponent, Status.NOT_MEASURED) or _is(exponent, Status.KEPT)
+    if steady and len(evidence.zero_branches) == 2:
+        return Class.ZERO
     if _is(exponent, Status.NOT_MEASURED):
         return Class.UNKNOWN
     if _is(exponent, Status.INCONCLUSIVE):
@@ -120,8 +125,12 @@ def _trend(exponential: Finding, exponent: Finding, *, towards_first: bool = Fal
 
 
 def _reason(findings: Sequence[Finding]) -> str:
-    """Give the broken finding that comes first as a cause."""
-    broken = [finding for finding in findings if finding.status is Status.BROKEN]
+    """Give the broken finding that comes first as a cause, or else what could not be decided."""
     order = {name: place for place, name in enumerate(_PRIORITY)}
-    broken.sort(key=lambda f: (f.level is not Level.ERROR, order.get(f.name, len(order))))
-    return broken[0].message if broken else ""
+    open_ = [f for f in findings if _is(f, Status.BROKEN) or _is(f, Status.INCONCLUSIVE)]
+    open_.sort(
+        key=lambda f: (
+            f.level is not Level.ERROR, not _is(f, Status.BROKEN), order.get(f.name, len(order))
+        )
+    )  # fmt: skip
+    return open_[0].message if open_ else ""

@@ -71,7 +71,7 @@ def share_below(x: Tensor, threshold: float) -> Tensor:
 
 def share_zero(x: Tensor) -> Tensor:
     """Share of entries that are exactly 0."""
-    return 1 - x.detach().count_nonzero() / x.numel()
+    return (x.numel() - x.detach().count_nonzero()) / x.numel()
 
 
 def attention(q: Tensor, k: Tensor, scale: float) -> Tensor:

@@ -17,8 +17,8 @@ _ASCII = str.maketrans(
         **dict(zip(_SPARKS, "_.:-=+*#", strict=True)),
         **dict.fromkeys("▏▎▍", ""),
         **dict.fromkeys("▌▋▊▉", "#"),
-        "–": "-", "…": "~", "−": "-", "±": "+-", "×": "x", "²": "^2", "·": "|", "→": "to",
-        "÷": "/", "▲": "^", "✕": "!",
+        "–": "-", "…": "~", "−": "-", "±": "+-", "×": "x", "²": "^2", "·": "*", "→": "to",
+        "§": "section ", "÷": "/", "▲": "^", "✕": "!",
     }
 )  # fmt: skip
 
@@ -67,7 +67,8 @@ def ascii_only(text: str) -> str:
     >>> ascii_only("×108 ± 2 x² ▁█")
     'x108 +- 2 x^2 _#'
     """
-    return text.translate(_ASCII).encode("ascii", "replace").decode()
+    # A dot between words sets apart; one between factors multiplies.
+    return text.replace(" · ", " | ").translate(_ASCII).encode("ascii", "replace").decode()
 
 
 class LogScale(NamedTuple):

@@ -11,6 +11,7 @@ from functools import partial
 from initscope.bounds import Bounds
 from initscope.config import GPTConfig
 from initscope.decide import decide
+from initscope.growth import exponent
 from initscope.judging import judge
 from initscope.notation import number
 from initscope.options import Options, Report
@@ -20,10 +21,11 @@ from initscope.rules.variants import quiet_head, residual_scaled
 from initscope.sites import block_parameters, embedding_parameters, head_parameters
 from initscope.verdict import Finding, Level, Status, Verdict
 
-PROBE_WIDTH = 128  # growth laws do not depend on the width, so a remedy is tried on a narrow model
+PROBE_WIDTH = 128  # a remedy is tried on a model this narrow, if that shows the same fault
 
 GROWTH = frozenset({
-    "depth-exponent", "gradient-exponent", "exponential-stream", "exponential-gradient", "non-finite",
+    "depth-exponent", "gradient-exponent", "exponential-stream", "exponential-gradient",
+    "non-finite",
 })  # fmt: skip
 HOT = frozenset({"initial-loss"})
 
@@ -44,10 +46,16 @@ def _stds(rule: Rule, config: GPTConfig, roles: frozenset[str]) -> dict[str, flo
     return {p.label: rule.draw(p.site).std for p in listed if p.site.role in roles}
 
 
-def _say_stds(roles: frozenset[str], change: Callable[[Rule], Rule], how: str) -> Callable[..., str]:
+def _say_stds(
+    roles: frozenset[str], change: Callable[[Rule], Rule], how: str
+) -> Callable[[Rule, GPTConfig], str]:
     def say(rule: Rule, config: GPTConfig) -> str:
         before, after = (_stds(r, config, roles) for r in (rule, change(rule)))
-        moved = [f"{k} {number(before[k])} → {number(after[k])}" for k in before if after[k] != before[k]]
+        moved = [
+            f"{label} {number(std)} → {number(after[label])}"
+            for label, std in before.items()
+            if after[label] != std
+        ]
         return f"std of {', '.join(moved)} ({how.format(n=config.n_layer)})"
 
     return say
@@ -86,50 +94,89 @@ def with_remedy(
 
     ``verdict`` is of ``rule`` on ``config``; the changes are tried with ``options``.
     """
-    broken = {f.name: f for f in verdict.of(Status.BROKEN) if f.level is Level.ERROR}
-    wanted = set(broken) & (GROWTH | HOT)
     rule = get_rule(rule)
-    for change in CHANGES:
-        if not wanted or not wanted <= change.mends:
-            continue
+    wanted = _broken(verdict, Level.ERROR) & (GROWTH | HOT)
+    changes = [change for change in CHANGES if _fits(change, wanted, rule, config)]
+    if not changes:
+        return verdict
+
+    def measured(shape: GPTConfig, rule: Rule) -> Verdict:
+        return decide(shape, rule, options, partial(judge, bounds=bounds), report=report).verdict
+
+    width, before = _reproduced(verdict, wanted, config, lambda shape: measured(shape, rule))
+    for change in changes:
         changed, shape = change.apply(rule, config)
-        if (_all_stds(changed, shape), shape) == (_all_stds(rule, config), config):
-            continue  # it has that already
-        shape = shape if wanted & HOT else _narrow(shape)
-        judged = partial(judge, bounds=bounds)
-        after = decide(shape, changed, options, judged, report=report).verdict
-        if _mended(after, wanted):
-            moved = "; ".join(_moved(broken, after, wanted))
+        shape = _at_width(shape, width)
+        after = measured(shape, changed)
+        if not _remaining(before, after, wanted):
+            moved = "; ".join(_moved(before, after, wanted))
             where = f"measured at width {shape.n_embd}, {shape.n_layer} layers"
             said = f"{change.say(rule, config)}: {moved} ({where})"
             return dataclasses.replace(verdict, remedy=said)
     return verdict
 
 
+def _fits(change: Change, wanted: frozenset[str], rule: Rule, config: GPTConfig) -> bool:
+    """Whether a change may mend all that is wanted, and changes anything."""
+    changed, shape = change.apply(rule, config)
+    same = (_all_stds(changed, shape), shape) == (_all_stds(rule, config), config)
+    return bool(wanted) and wanted <= change.mends and not same
+
+
 def _all_stds(rule: Rule, config: GPTConfig) -> dict[str, float]:
     return _stds(rule, config, RESIDUAL | {"wte", "head"})
 
 
-def _narrow(config: GPTConfig) -> GPTConfig:
-    """Return the same model at the probe's width, if it is wider."""
-    if config.n_embd <= PROBE_WIDTH:
+def _broken(verdict: Verdict, *levels: Level) -> frozenset[str]:
+    found = verdict.of(Status.BROKEN)
+    return frozenset(f.name for f in found if f.level in (levels or tuple(Level)))
+
+
+def _reproduced(
+    verdict: Verdict,
+    wanted: frozenset[str],
+    config: GPTConfig,
+    measure: Callable[[GPTConfig], Verdict],
+) -> tuple[int, Verdict]:
+    """Return a width at which the fault shows, and the verdict there.
+
+    A narrow model is tried first: a change that mends it says something only if the model
+    was broken before. (A std that is fixed, whatever the width, means less on a narrow model.)
+    """
+    narrow = _at_width(config, PROBE_WIDTH)
+    if config.n_embd > PROBE_WIDTH and not wanted & HOT:
+        control = measure(narrow)
+        if wanted <= _broken(control):
+            return PROBE_WIDTH, control
+    return config.n_embd, verdict
+
+
+def _at_width(config: GPTConfig, width: int) -> GPTConfig:
+    """Return the same model at another width."""
+    if config.n_embd == width:
         return config
-    return dataclasses.replace(config, n_embd=PROBE_WIDTH, n_head=0, n_kv_head=0, d_ff=0)
+    return dataclasses.replace(config, n_embd=width, n_head=0, n_kv_head=0, d_ff=0)
 
 
-def _mended(verdict: Verdict, wanted: set[str]) -> bool:
-    """Whether what was broken is kept, and nothing else of its kind broke."""
-    broken = {f.name for f in verdict.of(Status.BROKEN, Status.INCONCLUSIVE)}
-    return not broken & (wanted | GROWTH)
+def _remaining(before: Verdict, after: Verdict, wanted: frozenset[str]) -> frozenset[str]:
+    """Return what is not mended of what is wanted, and what of its kind went wrong instead."""
+    kept = {finding.name for finding in after.of(Status.KEPT)}
+    open_before = {f.name for f in before.of(Status.INCONCLUSIVE)} - _broken(after)
+    wrong = {f.name for f in after.of(Status.BROKEN, Status.INCONCLUSIVE)} & GROWTH
+    return (wanted - kept) | (wrong - open_before)
 
 
-def _moved(before: dict[str, Finding], after: Verdict, wanted: set[str]) -> Iterator[str]:
+def _moved(before: Verdict, after: Verdict, wanted: frozenset[str]) -> Iterator[str]:
     """Say how each mended number moved: ``depth-exponent 1.02 → 0.03``."""
+    old = {finding.name: finding for finding in before.findings}
     for finding in after.findings:
-        if finding.name not in wanted:
-            continue
-        old, new = before[finding.name].value, finding.value
-        if old is not None and new is not None and math.isfinite(old):
-            yield f"{finding.name} {number(old)} → {number(new)}"
-        else:
-            yield f"{finding.name} mended"
+        if finding.name in wanted:
+            yield f"{finding.name} {_step(old[finding.name], finding)}"
+
+
+def _step(old: Finding, new: Finding) -> str:
+    if old.value is None or new.value is None or not math.isfinite(old.value):
+        return "mended"
+    if old.error is None:
+        return f"{number(old.value)} → {number(new.value)}"
+    return f"{exponent(old.value)} → {exponent(new.value)}"

@@ -127,20 +127,26 @@ def describe_run(config: GPTConfig, options: Options, allocation: Allocation) ->
 
 
 def compare(
-    config: GPTConfig | int,
+    config: GPTConfig | int | Sequence[GPTConfig],
     rules: Sequence[str | Rule],
     options: Options | None = None,
     *,
     report: Report | None = None,
 ) -> list[Profile]:
-    """Measure several rules on the same architecture, tokens and base random numbers.
+    """Measure several rules on the same tokens and base random numbers.
 
-    All names are checked before the first measurement. See :func:`inspect`.
+    ``config`` is one architecture for all, or one for each rule; a depth alone gives each rule
+    its own (:func:`~initscope.rules.config_for`). All names are checked before the first
+    measurement. See :func:`inspect`.
     """
     known = [get_rule(rule) for rule in rules]
     if isinstance(config, int):
-        config = GPTConfig(n_layer=config)
-    return [inspect(config, rule, options, report=report) for rule in known]
+        config = [config_for(rule, n_layer=config) for rule in known]
+    configs = [config] * len(known) if isinstance(config, GPTConfig) else config
+    return [
+        inspect(own, rule, options, report=report)
+        for own, rule in zip(configs, known, strict=True)
+    ]
 
 
 class Counter:

@@ -73,7 +73,7 @@ NASTIEST = Named(
     NASTY,
     verdict(
         finding("X1", Status.BROKEN, name=NASTY, message=NASTY, site=NASTY),
-        rule=NASTY, reason=NASTY, remedy=NASTY, traits=(NASTY,),
+        rule=NASTY, reason=f"because {NASTY}", remedy=NASTY, traits=(NASTY,),
     ),
     NASTY,
 )  # fmt: skip

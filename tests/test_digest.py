@@ -12,6 +12,7 @@ import synthetic
 from initscope import captions, digest
 from initscope.config import GPTConfig
 from initscope.digest import ATTENTION, COSINE, GRADIENT, RESIDUAL
+from initscope.notation import layer_name
 from initscope.profile import Profile
 from initscope.sites import block_parameters
 
@@ -222,7 +223,7 @@ def test_zero_branches_are_named() -> None:
 
 
 def test_places_outside_the_blocks_have_names() -> None:
-    names = [captions.layer_name(layer, 4) for layer in (-1, 0, 3, 4)]
+    names = [layer_name(layer, 4) for layer in (-1, 0, 3, 4)]
     assert names == ["embedding", "layer 0", "layer 3", "head"]
 
 

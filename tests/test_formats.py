@@ -173,7 +173,7 @@ def test_text_gives_no_advice_on_what_is_kept() -> None:
 def test_text_keeps_what_is_nasty_on_its_line() -> None:
     lines = render([NASTIEST], "text").splitlines()
     assert lines[0] == f"BROKEN        {TAMED}"
-    assert f"  reason: {TAMED}" in lines
+    assert f"  reason: because {TAMED}" in lines
     assert not [line for line in lines if line.lstrip().startswith("::")]
 
 

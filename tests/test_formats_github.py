@@ -44,7 +44,7 @@ def test_markdown_folds_the_details_of_what_is_not_kept() -> None:
 
 def test_markdown_shows_nasty_texts_as_they_are() -> None:
     page = html([NASTIEST])
-    assert texts(page, "details/ul/li")[1] == f"reason: {TAMED}"
+    assert texts(page, "details/ul/li")[1] == f"reason: because {TAMED}"
     assert texts(page, "details/summary") == [f"❌ broken: {TAMED}"]
     # A tag, emphasis, code or link among them would be an element within the text.
     assert not [*page.findall(".//td/*"), *page.findall(".//li/*"), *page.findall(".//summary/*")]

@@ -108,4 +108,4 @@ def test_junit_without_a_check_is_an_error(checks: list[Named]) -> None:
 def test_junit_keeps_nasty_texts() -> None:
     (suite,) = suites([NASTIEST])
     assert suite.get("name") == TAMED
-    assert f"reason: {TAMED}" in suite.findtext("testcase/failure", "").splitlines()
+    assert f"reason: because {TAMED}" in suite.findtext("testcase/failure", "").splitlines()

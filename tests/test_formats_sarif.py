@@ -141,5 +141,5 @@ def test_sarif_says_whether_anything_was_checked() -> None:
 
 def test_sarif_keeps_nasty_texts() -> None:
     (result,) = results(NASTIEST)
-    assert result["message"]["text"].splitlines()[1] == f"reason: {TAMED}"
+    assert result["message"]["text"].splitlines()[1] == f"reason: because {TAMED}"
     assert NASTY != TAMED

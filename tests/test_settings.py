@@ -13,7 +13,7 @@ from initscope import settings
 from initscope.bounds import Bounds
 from initscope.config import GPTConfig
 from initscope.options import Options
-from initscope.settings import CheckSettings, Settings, load_settings, values
+from initscope.settings import CheckSettings, Settings, load_settings
 from initscope.settings.tables import _left, _registered, _schema
 from initscope.verdict import Level
 

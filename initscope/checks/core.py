@@ -78,11 +78,47 @@ class Evidence:
 
     @cached_property
     def zero_branches(self) -> tuple[str, ...]:
-        """The branches whose last weight the rule, or the model, sets to exactly 0."""
-        return tuple(
-            site for site in RESIDUAL_BRANCHES
-            if (peak := self.readings(site, "weight", "max_abs")).size and not peak.any(axis=None)
-        )  # fmt: skip
+        """The branches that add exactly 0: their last weight is 0, or a gate before them."""
+        return tuple(site for site in RESIDUAL_BRANCHES if self._is_zero(site))
+
+    def _is_zero(self, site: str) -> bool:
+        added = self.readings(site, "forward", "branch_ratio")
+        weight = self.readings(site, "weight", "max_abs")
+        return any(rows.size and not rows.any(axis=None) for rows in (added, weight))
+
+    @cached_property
+    def zero_head(self) -> bool:
+        """Whether the head is 0, so that no gradient reaches the blocks."""
+        rows = self.readings("head", "weight", "max_abs")
+        return bool(rows.size) and not rows.any(axis=None)
+
+    @cached_property
+    def depths(self) -> list[int]:
+        """The depths that were measured, the shallowest first."""
+        return sorted(int(n) for n in self.profile.table["n_layer"].unique())
+
+    def shrinks(self, site: str) -> bool:
+        """Whether a weight's std is a tenth smaller, or more, at the largest depth."""
+        variances = [
+            self.profile.select(site, "weight", "variance", n_layer=depth)
+            for depth in (self.depths[0], self.depths[-1])
+        ]
+        if any(rows.empty for rows in variances):
+            return False
+        shallow, deep = (float(rows.to_numpy().mean()) for rows in variances)
+        return deep < 0.9**2 * shallow
+
+    def shrinks(self, role: str) -> bool:
+        """Whether a weight's std in its first block falls as the model gets deeper, by 10 %."""
+        depths = sorted(int(n) for n in self.profile.table["n_layer"].unique())
+        ends = [
+            self.profile.select(role, "weight", "variance", n_layer=depth)
+            for depth in (depths[0], depths[-1])
+        ]
+        if any(rows.empty for rows in ends):
+            return False
+        shallow, deep = (float(rows.iloc[0].mean()) ** 0.5 for rows in ends)
+        return deep < 0.9 * shallow
 
     @cached_property
     def parameters(self) -> list[Parameter]:

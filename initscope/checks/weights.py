@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
+from initscope import captions
 from initscope.checks.core import Answer, Check, Evidence, not_measured
 from initscope.notation import number
 from initscope.rules.core import RESIDUAL
@@ -27,66 +28,104 @@ def _values(evidence: Evidence, statistic: str) -> dict[Where, float]:
     return {(layer, site): value for layer, site, value in means.itertuples(index=False)}
 
 
+def _where(parameter: Parameter) -> Where:
+    return parameter.site.layer, parameter.label
+
+
 def _measured(evidence: Evidence, statistic: str) -> Iterator[tuple[Parameter, float]]:
     values = _values(evidence, statistic)
     for parameter in evidence.parameters:
-        value = values.get((parameter.site.layer, parameter.label))
+        value = values.get(_where(parameter))
         if value is not None:
             yield parameter, value
 
 
+class _Off(NamedTuple):
+    """A parameter that is not as it should be; the largest by ``amount`` is reported."""
+
+    amount: float
+    parameter: Parameter
+    text: str
+
+
 def parameter_std(evidence: Evidence) -> Answer:
     """Compare each parameter's std with what its rule prescribes."""
-    prescribed, worst, checked = _values(evidence, "rule_std"), (0.0, "", -1, ""), 0
-    wrong: dict[str, int] = defaultdict(int)
-    seeds = len(evidence.profile.run.seeds)
-    for parameter, variance in _measured(evidence, "variance"):
-        want = prescribed.get((parameter.site.layer, parameter.label))
-        if want is None:
-            continue
-        checked += 1
-        std = math.sqrt(variance) if variance >= 0 else math.nan
-        off = abs(std - want) / want if want else (math.inf if std > 0 else 0.0)
-        error = 5 / math.sqrt(2 * math.prod(parameter.shape) * seeds)
-        if not off <= evidence.bounds.parameter_std + error:
-            wrong[parameter.label] += 1
-            text = f"{parameter.label} has std {number(std)}, the rule says {number(want)}"
-            worst = max(worst, (off, text, parameter.site.layer, parameter.label))
+    prescribed = _values(evidence, "rule_std")
+    measured = [
+        (parameter, std, prescribed[_where(parameter)])
+        for parameter, std in _stds(evidence) if _where(parameter) in prescribed
+    ]  # fmt: skip
     bound = evidence.bounds.parameter_std
-    if not checked:
+    if not measured:
         return not_measured("the profile does not say what the rule prescribes")
+    wrong = [
+        _Off(off, parameter, f"std is {number(std)}, the rule says {number(want)}")
+        for parameter, std, want in measured
+        if (off := _deviation(std, want)) > bound + _sampling(evidence, parameter)
+    ]
     if not wrong:
-        return Answer(Status.KEPT, f"{checked} parameters have the rule's std", bound=bound)
-    off, text, layer, label = worst
-    count = f"{text} (off in {sum(wrong.values())} of {checked} parameters: {', '.join(wrong)})"
-    return Answer(Status.BROKEN, count, off, bound=bound, layer=layer, site=label)
+        return Answer(Status.KEPT, f"{len(measured)} parameters have the rule's std", bound=bound)
+    labels = _labels(off.parameter for off in wrong)
+    count = f" (off in {len(wrong)} of {len(measured)} parameters: {labels})"
+    return _report(evidence, wrong, bound, Status.BROKEN, count)
+
+
+def _stds(evidence: Evidence) -> Iterator[tuple[Parameter, float]]:
+    for parameter, variance in _measured(evidence, "variance"):
+        yield parameter, math.sqrt(variance) if variance >= 0 else math.nan
+
+
+def _deviation(std: float, want: float) -> float:
+    """Relative deviation; infinite where there should be none, or no number is left."""
+    if math.isnan(std) or (want == 0 and std > 0):
+        return math.inf
+    return abs(std - want) / want if want else 0.0
+
+
+def _sampling(evidence: Evidence, parameter: Parameter) -> float:
+    """Five standard errors of a normal sample's std, relative."""
+    entries = math.prod(parameter.shape) * len(evidence.profile.run.seeds)
+    return 5 / math.sqrt(2 * entries)
+
+
+def _labels(parameters: Iterable[Parameter]) -> str:
+    return ", ".join(dict.fromkeys(parameter.label for parameter in parameters))
+
+
+def _report(
+    evidence: Evidence, found: list[_Off], bound: float, status: Status, more: str = ""
+) -> Answer:
+    """Name the worst parameter and its place."""
+    worst = max(found, key=lambda off: off.amount)
+    layer, label = _where(worst.parameter)
+    text = f"{worst.text} at {captions.place(evidence.profile, layer, label)}{more}"
+    return Answer(status, text, worst.amount, bound=bound, layer=layer, site=label)
 
 
 def parameter_outliers(evidence: Evidence) -> Answer:
     """Look for entries that no draw of that size would hold."""
-    worst, checked = (-math.inf, 0.0, -1, ""), 0
+    found = []
     for parameter, largest in _measured(evidence, "max_over_std"):
         if math.isfinite(largest):
-            checked += 1
             expected = math.sqrt(2 * math.log(max(2, math.prod(parameter.shape))))
-            worst = max(worst, (largest - expected, largest, parameter.site.layer, parameter.label))
+            text = f"the largest entry is {number(largest)} standard deviations"
+            found.append(_Off(largest - expected, parameter, text))
     bound = evidence.bounds.parameter_outlier
-    if not checked:
+    if not found:
         return not_measured("no parameter that is not constant was recorded")
-    beyond, largest, layer, label = worst
-    status = Status.KEPT if beyond <= bound else Status.BROKEN
-    text = f"the largest entry of {label} is {number(largest)} standard deviations"
-    return Answer(status, text, beyond, bound=bound, layer=layer, site=label)
+    beyond = max(off.amount for off in found)
+    if beyond <= bound:
+        return _report(evidence, found, bound, Status.KEPT)
+    more = f", {number(beyond)} more than normals reach"
+    return _report(evidence, found, bound, Status.BROKEN, more)
 
 
 def scaled_off_stream(evidence: Evidence) -> Answer:
     """Find weights that shrink with depth though they do not write to the stream, or vice versa."""
-    profile = evidence.profile
-    depths = sorted(int(n) for n in profile.table["n_layer"].unique())
-    if len(depths) < 2:
+    if len(evidence.depths) < 2:
         return not_measured("needs two depths")
     roles = ("q", "k", "v", "attn_out", "mlp_gate", "mlp_up", "mlp_down")
-    scaled = {role for role in roles if _falls(evidence, role, depths)}
+    scaled = {role for role in roles if evidence.shrinks(role)}
     if not scaled:
         return Answer(Status.KEPT, "no weight's std depends on depth")
     writing = RESIDUAL - set(evidence.zero_branches)
@@ -100,17 +139,6 @@ def scaled_off_stream(evidence: Evidence) -> Answer:
     return Answer(Status.BROKEN, text, layer=0, site=missing[0])
 
 
-def _falls(evidence: Evidence, role: str, depths: list[int]) -> bool:
-    """Whether a weight's std in its first block is at least 10 % smaller at the largest depth."""
-    stds = []
-    for depth in (depths[0], depths[-1]):
-        rows = evidence.profile.select(role, "weight", "variance", n_layer=depth)
-        if rows.empty:
-            return False
-        stds.append(math.sqrt(float(rows.iloc[0].mean())))
-    return stds[1] < 0.9 * stds[0]
-
-
 def never_initialised(evidence: Evidence) -> Answer:
     """Recognise PyTorch's own draw, U(±1/sqrt(fan_in)), where the rule says something else."""
     prescribed, peaks = _values(evidence, "rule_std"), _values(evidence, "max_abs")
@@ -120,7 +148,7 @@ def never_initialised(evidence: Evidence) -> Answer:
         if len(parameter.shape) < 2 or parameter.site.role in {"wte", "wpe"}:
             continue
         matrices += 1
-        where = (parameter.site.layer, parameter.label)
+        where = _where(parameter)
         default = 1 / math.sqrt(3 * parameter.site.fan_in)
         error = 0.01 + 5 / math.sqrt(2 * math.prod(parameter.shape))
         same = abs(math.sqrt(max(variance, 0.0)) / default - 1) <= error
@@ -135,7 +163,7 @@ def never_initialised(evidence: Evidence) -> Answer:
     first = found[0]
     text = f"{len(found)} of {matrices} matrices hold PyTorch's default U(±1/√fan_in)"
     return Answer(
-        Status.BROKEN, f"{text}: {', '.join(dict.fromkeys(p.label for p in found))}",
+        Status.BROKEN, f"{text}: {_labels(found)}",
         float(len(found)), layer=first.site.layer, site=first.label,
     )  # fmt: skip
 

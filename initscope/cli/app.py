@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from initscope import __version__
-from initscope.cli import check, compare, explain, inspect, show
+from initscope.cli import check, compare, explain, inspect, rules, show
 from initscope.errors import ExitCode, InitscopeError
 
 _EPILOG = "Exit codes: 0 done · 1 out of bounds · 2 wrong request · 3 the measurement failed."
@@ -22,9 +22,10 @@ app = typer.Typer(
     epilog=_EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # "rich" takes the [defaults] in the help for its own tags
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (inspect, compare, check, explain, show):
+for module in (inspect, compare, check, explain, rules, show):
     app.command(no_args_is_help=module in {compare, explain, show})(module.command)
 
 
@@ -46,7 +47,7 @@ def _root(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; no exception leaves it."""
     try:
-        app(None if argv is None else list(argv))
+        app(None if argv is None else list(argv), prog_name="initscope")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else ExitCode.USAGE
     except InitscopeError as error:

@@ -139,7 +139,7 @@ def _levels(texts: Sequence[str] | None) -> dict[str, Any] | None:
     found = {}
     for name, value in (_pair(text, "--level") for text in texts or []):
         if value not in set(Level):
-            raise unknown("level", value, list(Level))
+            raise unknown("level", value, [level.value for level in Level])
         found[get_check(name).code] = Level(value)
     return found or None
 
@@ -175,6 +175,8 @@ def check(
 
 
 def _settings(gate: Gate, shape: Shape, measurement: Measurement) -> list[CheckSettings]:
+    from initscope.judging import selected
+
     settings = load_settings(Path(gate.config) if gate.config else None)
     fields = shape.chosen()
     depth = fields.pop("n_layer", None)
@@ -185,6 +187,7 @@ def _settings(gate: Gate, shape: Shape, measurement: Measurement) -> list[CheckS
     ]
     for one in changed:
         list(one.cases())  # every name and shape is known before the first measurement
+        selected(one.select, one.ignore)
         one.options()
     return changed
 
@@ -213,13 +216,15 @@ def _baseline(results: list[Result], gate: Gate) -> list[Result]:
     from initscope import baseline
 
     if gate.save_baseline is not None:
-        text = baseline.dumps({result.name: result.profile for result in results})
-        deliver(gate.save_baseline, text)
+        summary = baseline.summarise({result.name: result.profile for result in results})
+        deliver(gate.save_baseline, baseline.dumps(summary))
     if gate.baseline is None:
         return results
-    entries = baseline.loads(gate.baseline)
+    entries = baseline.load(gate.baseline)["checks"]
     return [
-        result.with_findings(baseline.compare(result.profile, result.name, entries, gate.tolerance))
+        result.with_findings(
+            baseline.compare(result.profile, entries.get(result.name), gate.tolerance)
+        )
         for result in results
     ]
 

@@ -15,10 +15,13 @@ def compare(rules: RuleNames, shape: Shape, measurement: Measurement, output: Ou
     """
     from initscope.rules import get_rule
 
-    for rule in rules:
-        get_rule(rule)
-    config, options = shape.config(rules[0]), measurement.options()
+    configs, options = [shape.config(rule) for rule in rules], measurement.options()
     output.check()
+    for rule in rules:
+        brought = get_rule(rule).architecture
+        if brought:
+            said = ", ".join(f"{name}={value}" for name, value in brought.items())
+            say(f"{rule} brings its own architecture, except where an option says otherwise: {said}")
     with progress() as report:
         from initscope.devices import choose_device
         from initscope.judging import judge
@@ -26,7 +29,7 @@ def compare(rules: RuleNames, shape: Shape, measurement: Measurement, output: Ou
 
         choice = choose_device(options.device)
         say(f"measuring on {choice.device} ({choice.reason}), {options.dtype}")
-        profiles = measure(config, rules, options, report=report)
+        profiles = measure(configs, rules, options, report=report)
 
     verdicts = [judge(profile) for profile in profiles]
     output.write(profiles, lambda: view(profiles, verdicts, all_layers=output.all_layers))

@@ -34,7 +34,7 @@ RuleName = Annotated[str, Option(help="Initialisation rule.", autocompletion=sta
 RuleNames = Annotated[
     list[str],
     Argument(
-        metavar="RULE...", help=f"Rules: {', '.join(RULES)}.", autocompletion=starting_with(RULES)
+        metavar="RULE...", help="Rules; initscope rules lists them.", autocompletion=starting_with(RULES)
     ),
 ]
 
@@ -98,8 +98,9 @@ class Measurement:
     tokens: Annotated[
         str | None,
         Option(
-            metavar="zipf|uniform|FILE", **_RUN,
-            help="Ids: Zipf (nearest to text), uniform, a nanoGPT .bin (uint16), or text as bytes [zipf].",
+            metavar="zipf|uniform|FILE",
+            **_RUN,
+            help="Ids: Zipf (nearest to text), uniform, a nanoGPT .bin, or text as bytes [zipf].",
         ),
     ] = None
     batch: Annotated[int | None, Option(help="Sequences [1].", **_RUN)] = None
@@ -113,7 +114,9 @@ class Measurement:
     dtype: Annotated[
         str | None,
         Option(
-            metavar="|".join(DTYPES), autocompletion=starting_with(DTYPES), **_RUN,
+            metavar="|".join(DTYPES),
+            autocompletion=starting_with(DTYPES),
+            **_RUN,
             help="Weights and activations [float32].",
         ),
     ] = None
@@ -124,7 +127,8 @@ class Measurement:
     memory: Annotated[
         str | None,
         Option(
-            metavar="SIZE", **_RUN,
+            metavar="SIZE",
+            **_RUN,
             help="Keep blocks between forward and backward in up to this much, as 8GiB [0].",
         ),
     ] = None

@@ -105,10 +105,11 @@ def show(renderable: RenderableType) -> None:
     """
     from rich.console import Console, detect_legacy_windows
 
-    colors = None if detect_legacy_windows() else "auto"  # it knows no escape codes
-    console = Console(highlight=False, color_system=colors)
+    # An old Windows console knows no escape codes.
+    console = Console(highlight=False, color_system=None if detect_legacy_windows() else "auto")
     with console.capture() as captured:
         console.print(renderable)
+        console.quiet = True  # rich would now write nothing, on which a full disk fails too
     deliver(STDOUT, captured.get())
 
 

@@ -31,7 +31,7 @@ def with_options(function: Callable[..., None]) -> Callable[..., None]:
     parameters = list(_spread(function, hints, groups))
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
-    del command.__wrapped__  # type: ignore[attr-defined]
+    del command.__wrapped__
     return command
 
 

@@ -6,12 +6,14 @@ from typing import Any
 
 from initscope.config import GPTConfig, preset
 from initscope.errors import unknown
-from initscope.rules import fan, gaussian
+from initscope.rules import depth, fan, folklore, gaussian, llama, models, mup, small, zero
 from initscope.rules.core import Draw, Multipliers, Rule, Site
 
 __all__ = ["RULES", "Draw", "Multipliers", "Rule", "Site", "config_for", "get_rule"]
 
-RULES: dict[str, Rule] = {rule.name: rule for family in (gaussian, fan) for rule in family.RULES}
+_FAMILIES = (gaussian, fan, small, llama, models, depth, zero, mup, folklore)
+
+RULES: dict[str, Rule] = {rule.name: rule for family in _FAMILIES for rule in family.RULES}
 
 
 def get_rule(rule: str | Rule) -> Rule:
@@ -27,7 +29,7 @@ def get_rule(rule: str | Rule) -> Rule:
     return RULES[rule]
 
 
-def config_for(rule: str | Rule, **chosen: Any) -> GPTConfig:
+def config_for(rule: str | Rule, **chosen: Any) -> GPTConfig:  # noqa: ANN401 - fields of any type
     """Return the shape: what was chosen, then its preset, then the rule's architecture.
 
     ``preset`` names a published model, which the fields beside it amend: another width also

@@ -29,6 +29,11 @@ def xavier_std(site: Site) -> float:
     return math.sqrt(2 / (site.fan_in + site.fan_out))
 
 
+def spectral_std(site: Site) -> float:
+    """sqrt(min(1, fan_out/fan_in) / fan_in), as nanochat reads Yang, Simon & Bernstein 2023."""
+    return math.sqrt(min(1, site.fan_out / site.fan_in) / site.fan_in)
+
+
 def torch_default(site: Site) -> Draw:
     """U(±1/sqrt(fan_in)) for a Linear's weight and bias, N(0, 1) for an Embedding."""
     if site.role in {"wte", "wpe"}:
@@ -70,6 +75,12 @@ RULES = (
         summary=f"(semi-)orthogonal, gain 1; {_REST}",
         source="Saxe et al. 2013, arXiv 1312.6120; torch.nn.init.orthogonal_",
         draw=_matrices(lambda site: Draw.orthogonal(1.0, site.fan_in, site.fan_out)),
+    ),
+    Rule(
+        name="spectral",
+        summary=f"N(0, sqrt(min(1, fan_out/fan_in)/fan_in)); {_REST}",
+        source="Yang et al. 2023, arXiv 2310.17813; karpathy/nanochat 3a5e0bc GPT._init_weights",
+        draw=_matrices(lambda site: Draw.normal(spectral_std(site))),
     ),
     Rule(
         name="torch",

@@ -1,0 +1,1 @@
+"""A small GPT whose initialisation is tested."""

@@ -1,0 +1,37 @@
+"""initscope rules."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from typer import Option
+
+from initscope.cli.output import show
+from initscope.cli.signature import with_options
+from initscope.files import STDOUT, deliver
+
+SCHEMA = 1  # of the JSON; 1: the first
+
+
+def rules(
+    json: Annotated[
+        bool, Option("--json", help="Print the catalogue as JSON instead of a table.")
+    ] = False,
+) -> None:
+    """List the initialisation rules: what each draws, on which architecture, and its source.
+
+    initscope rules
+    """
+    from initscope.rules import RULES
+    from initscope.table.catalogue import facts, rules_report
+
+    if not json:
+        show(rules_report(list(RULES.values())))
+        return
+    from json import dumps
+
+    document = {"schema": SCHEMA, "rules": [facts(rule) for rule in RULES.values()]}
+    deliver(STDOUT, dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+command = with_options(rules)
