@@ -131,6 +131,22 @@ def final_values(profile: Profile, direction: str = "forward") -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
+# The exponent is fitted over two doublings of the depth; a power of -1/2 halves over them.
+FADED = 0.5
+
+
+def left(profile: Profile, direction: str = "forward") -> float:
+    """Return what is left of a signal at its end, over what it started from; mean in logs.
+
+    The stream's variance over the embedding's, or the gradient's square entering the first
+    block over that leaving the last.
+    """
+    ends = final_values(profile, direction).iloc[-1]
+    if direction == "forward":
+        ends = ends / profile.stream().iloc[0]
+    return float(np.exp(np.log(ends).mean()))
+
+
 def stream(profile: Profile, direction: str, depth: int | None = None) -> pd.DataFrame:
     """Return the residual stream after each block: its variance, or its gradient's square."""
     statistic = "variance" if direction == "forward" else "second_moment"

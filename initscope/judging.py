@@ -119,9 +119,9 @@ def _trend(evidence: Evidence, exponential: Finding, exponent: Finding) -> Class
         return Class.UNKNOWN
     if _is(exponent, Status.INCONCLUSIVE):
         return Class.INCONCLUSIVE
-    if abs(exponent.value or 0) <= (exponent.bound or 0):
-        return Class.BOUNDED
-    return Class.GROWS if (exponent.value or 0) > 0 else Class.VANISHES
+    if (exponent.value or 0) > (exponent.bound or 0):
+        return Class.GROWS
+    return Class.VANISHES if _is(exponent, Status.BROKEN) else Class.BOUNDED
 
 
 def _reason(findings: Sequence[Finding]) -> str:

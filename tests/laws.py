@@ -75,6 +75,11 @@ def up_instead_of_down(site: Site, draw: Draw) -> Draw:
     return times(draw, (2 * site.n_layer) ** -0.5) if scaled else draw
 
 
+def by_depth(site: Site, draw: Draw) -> Draw:
+    """Scale by 1/n_layer: what the blocks add together falls as 1/n_layer."""
+    return times(draw, 1 / site.n_layer) if site.role == "mlp_down" else draw
+
+
 def twice_scaled(site: Site, draw: Draw) -> Draw:
     return times(draw, (2 * site.n_layer) ** -0.5) if site.role == "attn_out" else draw
 
@@ -99,6 +104,7 @@ MODELS: dict[str, Model] = {
     "scaled": Model(stack(GAIN, 1.0, scaled=True), STACK, SIX),
     "explodes": Model(stack(GROWTH, EMBED), {**STACK, "norm": "none"}, SIX),
     "vanishes": Model(stack(0, EMBED, skip=SHRINK), {**STACK, "norm": "none"}, {"seeds": 2}),
+    "settles": Model(vary(stack(8 * GAIN, EMBED), "by-depth", by_depth), STACK, SIX),
     "post": Model(stack(GAIN, EMBED), {**STACK, "norm": "post"}, SIX),
     "sandwich": Model(stack(GAIN, EMBED), {**STACK, "norm": "sandwich"}, SIX),
     "zero": Model(altered("nanogpt", on("attn_out mlp_down", 0)), PLAIN, {"seeds": 1}),

@@ -159,6 +159,22 @@ def test_the_tolerance_decides_between_two_that_are_beyond_chance(entry: Entry) 
     assert "seeds then: 3, now: 1" in finding.message
 
 
+def test_a_weight_is_named_before_the_signal_that_it_moved(many: Profile) -> None:
+    profile = part(many, [0, 1])
+    moved = synthetic.changed(with_value(profile, 1e9), 1.0, site="q", direction="weight")
+    finding = held(moved, entry_of(profile))
+    assert finding.site == "q"
+    assert finding.message.endswith("; 5 of 61 values moved, also of resid_post variance")
+
+
+@pytest.mark.parametrize("factor", [1.9, 1 / 1.9, 2.1, 1 / 2.1])
+def test_the_tolerance_is_a_factor_up_or_down(factor: float) -> None:
+    """A wide model, so that the tolerance is beyond the sampling error: 1 is a factor of 2."""
+    profile = synthetic.profile(config=replace(MODEL, n_embd=16384))
+    finding = held(with_value(profile, factor), entry_of(with_value(profile, 1.0)), tolerance=1)
+    assert finding.failed == (not 0.5 < factor < 2)
+
+
 def test_the_sampling_error_is_five_of_the_difference_of_two_means(many: Profile) -> None:
     """Of single seeds only the prior is known: sqrt(2 / n) for the variance of n normals."""
     finding = held(measured(changed({"q"}, 1.5), seeds=1), entry_of(part(many, [1])))
@@ -178,6 +194,7 @@ def with_value(profile: Profile, value: float, layer: int = 1) -> Profile:
     [
         (0.0, 0.0, ""),
         (math.inf, math.nan, ""),
+        (math.nan, math.inf, ""),
         (0.0, 1e-30, "from 0 to 1.00e-30 ("),
         (1e-30, 0.0, "from 1.00e-30 to 0 ("),
         (math.inf, 1.0, "from not finite to 1.00 ("),

@@ -154,8 +154,8 @@ def test_under_github_actions_it_annotates_and_adds_to_the_summary(
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     outcome = cli("check", *BROKEN)
     assert outcome.code == 1
-    assert outcome.out.startswith(plain)
-    annotations = [line for line in outcome.out.splitlines() if line.startswith("::")]
+    assert outcome.out == plain
+    annotations = [line for line in outcome.err.splitlines() if line.startswith("::")]
     assert len(annotations) == 1
     assert annotations[0].startswith("::error title=initscope")
     for count in (1, 2):

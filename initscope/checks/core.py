@@ -108,18 +108,6 @@ class Evidence:
         shallow, deep = (float(rows.to_numpy().mean()) for rows in variances)
         return deep < 0.9**2 * shallow
 
-    def shrinks(self, role: str) -> bool:
-        """Whether a weight's std in its first block falls as the model gets deeper, by 10 %."""
-        depths = sorted(int(n) for n in self.profile.table["n_layer"].unique())
-        ends = [
-            self.profile.select(role, "weight", "variance", n_layer=depth)
-            for depth in (depths[0], depths[-1])
-        ]
-        if any(rows.empty for rows in ends):
-            return False
-        shallow, deep = (float(rows.iloc[0].mean()) ** 0.5 for rows in ends)
-        return deep < 0.9 * shallow
-
     @cached_property
     def parameters(self) -> list[Parameter]:
         """Every parameter of the configuration."""

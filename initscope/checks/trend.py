@@ -13,11 +13,11 @@ from initscope.notation import number
 from initscope.verdict import Status
 
 
-def _against(estimate: Estimate, bound: float) -> Status:
-    """Compare an interval with ±bound: the part that lies beyond decides."""
-    if estimate.low > bound or estimate.high < -bound:
+def _against(estimate: Estimate, low: float, high: float) -> Status:
+    """Compare an interval with what is allowed: the part that lies outside decides."""
+    if estimate.low > high or estimate.high < low:
         return Status.BROKEN
-    if -bound <= estimate.low and estimate.high <= bound:
+    if low <= estimate.low and estimate.high <= high:
         return Status.KEPT
     return Status.INCONCLUSIVE
 
@@ -32,13 +32,16 @@ def _exponent(evidence: Evidence, direction: str, bound: float, what: str) -> An
     estimate = evidence.exponent(direction)
     if estimate is None:
         return not_measured("needs two depths, each with a signal that is finite and not zero")
-    status = _against(estimate, bound)
     text = f"{what} goes as n_layer^({estimate}): {_depths(evidence, direction)}"
-    sandwich = evidence.profile.config.norm == "sandwich"
-    if sandwich and status is not Status.KEPT and estimate.low >= -bound:
+    left = growth.left(evidence.profile, direction)
+    low = -bound if left < growth.FADED else -math.inf
+    status = _against(estimate, low, bound)
+    if evidence.profile.config.norm == "sandwich" and estimate.high > bound and estimate.low >= low:
         status, text = Status.KEPT, text + _BY_DESIGN
     elif status is Status.INCONCLUSIVE:
-        text += _undecided(estimate, bound)
+        text += _undecided(estimate, low, bound)
+    elif status is Status.KEPT and estimate.value < -bound:
+        text += f"; at {number(left)} × what it started from it does not fade"
     return Answer(status, text, estimate.value, estimate.reach, bound)
 
 
@@ -50,8 +53,8 @@ _BY_DESIGN = (
 )
 
 
-def _undecided(estimate: Estimate, bound: float) -> str:
-    inside = [f"{edge:g}" for edge in (-bound, bound) if estimate.low < edge < estimate.high]
+def _undecided(estimate: Estimate, *edges: float) -> str:
+    inside = [f"{edge:g}" for edge in edges if estimate.low < edge < estimate.high]
     return f"; the interval straddles {' and '.join(inside)}, so more seeds have to decide"
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -49,16 +50,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         app(None if argv is None else list(argv), prog_name="initscope")
     except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else ExitCode.USAGE
+        return _code(stop.code)
     except InitscopeError as error:
         _complain(f"error: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
+    except OSError as error:
+        _complain(f"error: {error}")
+        return ExitCode.MEASUREMENT
     except Exception as error:  # noqa: BLE001 - whatever it is, it is not a verdict of 1
         _unexpected(error)
         return ExitCode.MEASUREMENT
     return ExitCode.OK
+
+
+def _code(code: object) -> int:
+    """Return an exit code; a plain 1 is what Typer and rich end a closed pipe in."""
+    if code is None or isinstance(code, ExitCode):
+        return code or ExitCode.OK
+    if not isinstance(code, int):
+        return ExitCode.USAGE
+    return ExitCode.BROKEN_PIPE if code == 1 else code
 
 
 def _unexpected(error: Exception) -> None:
@@ -71,4 +84,5 @@ def _unexpected(error: Exception) -> None:
 
 
 def _complain(message: str) -> None:
-    sys.stderr.write(f"initscope: {message}\n")
+    with suppress(OSError, AttributeError):  # a stderr that is full, or none at all
+        sys.stderr.write(f"initscope: {message}\n")

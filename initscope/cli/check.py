@@ -3,145 +3,24 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Argument, Option
+from typer import Argument
 
-from initscope.cli.groups import Measurement, Shape, starting_with
-from initscope.cli.output import progress
+from initscope.cli.gating import Gate, Reports
+from initscope.cli.groups import Measurement, Shape
+from initscope.cli.output import announce, progress, say
 from initscope.cli.signature import with_options
-from initscope.errors import ExitCode, UsageError, unknown
-from initscope.files import STDOUT, check_writable, deliver
-from initscope.formats import FORMATS, render
-from initscope.rules import RULES
+from initscope.errors import ExitCode, UsageError
+from initscope.files import check_writable, deliver
+from initscope.formats import render
 from initscope.settings import CheckSettings, load_settings
 from initscope.store import load
-from initscope.verdict import Level
 
 if TYPE_CHECKING:
     from initscope.gate import Result
-
-_GATE: dict[str, Any] = {"rich_help_panel": "Gate"}
-_OUT: dict[str, Any] = {"rich_help_panel": "Output"}
-
-
-@dataclass
-class Gate:
-    """What breaks the gate."""
-
-    rule: Annotated[
-        list[str] | None,
-        Option(help="Rule to check [nanogpt]; may be repeated.", **_GATE,
-               autocompletion=starting_with(RULES)),
-    ] = None  # fmt: skip
-    config: Annotated[
-        str | None,
-        Option(metavar="FILE", help="Settings [initscope.toml, pyproject.toml].", **_GATE),
-    ] = None
-    bound: Annotated[
-        list[str] | None, Option(metavar="NAME=NUMBER", help="Another threshold.", **_GATE)
-    ] = None
-    select: Annotated[
-        list[str] | None, Option(metavar="CODE", help="Checks to run [all].", **_GATE)
-    ] = None
-    ignore: Annotated[
-        list[str] | None, Option(metavar="CODE", help="Checks to leave out.", **_GATE)
-    ] = None
-    level: Annotated[
-        list[str] | None,
-        Option(metavar="CODE=error|warn", help="What a broken check means.", **_GATE),
-    ] = None
-    precision: Annotated[
-        float | None,
-        Option(min=0, help="Widest half-interval of an exponent; more seeds until then.", **_GATE),
-    ] = None
-    max_seeds: Annotated[int | None, Option(min=1, help="Most seeds taken [8].", **_GATE)] = None
-    allow_inconclusive: Annotated[
-        bool | None,
-        Option("--allow-inconclusive", help="What could not be decided passes.", **_GATE),
-    ] = None
-    remedy: Annotated[
-        bool, Option("--remedy/--no-remedy", help="Try changes, and name one that helps.", **_GATE)
-    ] = True
-    exit_zero: Annotated[
-        bool, Option("--exit-zero", help="Exit 0 though checks are broken.", **_GATE)
-    ] = False
-    baseline: Annotated[
-        str | None, Option(metavar="FILE", help="Compare with a saved baseline.", **_GATE)
-    ] = None
-    save_baseline: Annotated[
-        str | None, Option(metavar="FILE", help="Save what was measured as one.", **_GATE)
-    ] = None
-    tolerance: Annotated[
-        float, Option(min=0, help="Relative change from the baseline that passes.", **_GATE)
-    ] = 0.1
-
-    def flags(self) -> dict[str, Any]:
-        """Return what was given, as changes to a check's settings."""
-        return {
-            "rules": self.rule, "select": self.select, "ignore": self.ignore,
-            "bounds": _numbers(self.bound), "levels": _levels(self.level),
-            "precision": self.precision, "max_seeds": self.max_seeds,
-            "allow_inconclusive": self.allow_inconclusive,
-        }  # fmt: skip
-
-
-@dataclass
-class Reports:
-    """Where the verdict goes."""
-
-    format: Annotated[
-        str,
-        Option(metavar="|".join(FORMATS), help="Format on stdout.", **_OUT,
-               autocompletion=starting_with(FORMATS)),
-    ] = "text"  # fmt: skip
-    output: Annotated[
-        list[str] | None,
-        Option(metavar="FORMAT=FILE", help="Write a format to a file; may be repeated.", **_OUT),
-    ] = None
-
-    def targets(self) -> list[tuple[str, str]]:
-        """Return (format, destination), checked before anything is measured.
-
-        Raises:
-            UsageError: for a format that does not exist, or a place that cannot be written.
-        """
-        pairs = [(self.format, STDOUT), *(_pair(text, "--output") for text in self.output or [])]
-        for name, target in pairs:
-            if name not in FORMATS:
-                raise unknown("format", name, FORMATS)
-            check_writable(target)
-        return pairs
-
-
-def _pair(text: str, flag: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals and value):
-        raise UsageError(f"{flag} {text!r} is not of the form NAME=VALUE")
-    return name.strip(), value.strip()
-
-
-def _numbers(texts: Sequence[str] | None) -> dict[str, float] | None:
-    pairs = [_pair(text, "--bound") for text in texts or []]
-    try:
-        return {name: float(value) for name, value in pairs} or None
-    except ValueError as error:
-        raise UsageError(f"--bound takes a number: {error}") from None
-
-
-def _levels(texts: Sequence[str] | None) -> dict[str, Any] | None:
-    from initscope.checks import get_check
-
-    found = {}
-    for name, value in (_pair(text, "--level") for text in texts or []):
-        if value not in set(Level):
-            raise unknown("level", value, [level.value for level in Level])
-        found[get_check(name).code] = Level(value)
-    return found or None
 
 
 def check(
@@ -162,16 +41,36 @@ def check(
     """
     from initscope.gate import exit_code
 
+    if files:
+        _refuse_measurement(gate, shape, measurement)
     checks = _settings(gate, shape, measurement)
     targets = reports.targets()
-    if gate.save_baseline is not None:
-        check_writable(gate.save_baseline)
+    known = _known(gate)
     results = list(_saved(files, checks) if files else _measured(checks, gate))
-    results = _baseline(results, gate)
+    results = _baseline(results, gate, known)
     _report(results, targets)
     code = exit_code(results)
     if code is not ExitCode.OUT_OF_BOUNDS or not gate.exit_zero:
         raise SystemExit(code)
+
+
+def _refuse_measurement(gate: Gate, shape: Shape, measurement: Measurement) -> None:
+    """Refuse what would go unheeded: a saved profile is not measured again."""
+    given = [*shape.chosen(), *measurement.chosen(), *(["rule"] if gate.rule else [])]
+    if given:
+        flag = given[0].replace("_", "-")
+        raise UsageError(f"--{flag} belongs to a measurement, but saved profiles were given")
+
+
+def _known(gate: Gate) -> dict[str, Any] | None:
+    """Load the baseline, and see that one can be saved, before anything is measured."""
+    if gate.save_baseline is not None:
+        check_writable(gate.save_baseline)
+    if gate.baseline is None:
+        return None
+    from initscope.baseline import load as load_baseline
+
+    return dict(load_baseline(gate.baseline)["checks"])
 
 
 def _settings(gate: Gate, shape: Shape, measurement: Measurement) -> list[CheckSettings]:
@@ -187,7 +86,8 @@ def _settings(gate: Gate, shape: Shape, measurement: Measurement) -> list[CheckS
     ]
     for one in changed:
         list(one.cases())  # every name and shape is known before the first measurement
-        selected(one.select, one.ignore)
+        if not selected(one.select, one.ignore):
+            raise UsageError("--select and --ignore leave no check to run")
         one.options()
     return changed
 
@@ -196,6 +96,8 @@ def _measured(checks: Sequence[CheckSettings], gate: Gate) -> Iterator[Result]:
     from initscope.gate import run
 
     with progress() as report:
+        for choice in {one.options().device: one.options() for one in checks}.values():
+            announce(choice)
         for one in checks:
             yield from run(one, remedy=gate.remedy, report=report)
 
@@ -209,21 +111,20 @@ def _saved(files: Sequence[str], checks: Sequence[CheckSettings]) -> Iterator[Re
     )
 
 
-def _baseline(results: list[Result], gate: Gate) -> list[Result]:
+def _baseline(results: list[Result], gate: Gate, known: dict[str, Any] | None) -> list[Result]:
     """Hold the results against a saved baseline, or save them as one."""
-    if gate.save_baseline is None and gate.baseline is None:
+    if gate.save_baseline is None and known is None:
         return results
     from initscope import baseline
 
     if gate.save_baseline is not None:
         summary = baseline.summarise({result.name: result.profile for result in results})
         deliver(gate.save_baseline, baseline.dumps(summary))
-    if gate.baseline is None:
+    if known is None:
         return results
-    entries = baseline.load(gate.baseline)["checks"]
     return [
         result.with_findings(
-            baseline.compare(result.profile, entries.get(result.name), gate.tolerance)
+            baseline.compare(result.profile, known.get(result.name), gate.tolerance)
         )
         for result in results
     ]
@@ -237,7 +138,7 @@ def _report(results: Sequence[Result], targets: Sequence[tuple[str, str]]) -> No
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
     if "github" not in dict(targets):
-        sys.stdout.write(render(named, "github"))
+        say(render(named, "github").rstrip())  # the runner reads both; stdout may be JSON
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
         with Path(summary).open("a", encoding="utf-8") as file:  # other steps write to it too

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from initscope.cli.groups import Measurement, RuleNames, Shape
-from initscope.cli.output import Output, progress, say
+from initscope.cli.output import Output, announce, progress, say
 from initscope.cli.signature import with_options
 from initscope.cli.view import view
 
@@ -21,14 +21,12 @@ def compare(rules: RuleNames, shape: Shape, measurement: Measurement, output: Ou
         brought = get_rule(rule).architecture
         if brought:
             said = ", ".join(f"{name}={value}" for name, value in brought.items())
-            say(f"{rule} brings its own architecture, except where an option says otherwise: {said}")
+            say(f"{rule} brings its own architecture, where no option says otherwise: {said}")
     with progress() as report:
-        from initscope.devices import choose_device
         from initscope.judging import judge
         from initscope.sweep import compare as measure
 
-        choice = choose_device(options.device)
-        say(f"measuring on {choice.device} ({choice.reason}), {options.dtype}")
+        announce(options)
         profiles = measure(configs, rules, options, report=report)
 
     verdicts = [judge(profile) for profile in profiles]

@@ -34,7 +34,9 @@ RuleName = Annotated[str, Option(help="Initialisation rule.", autocompletion=sta
 RuleNames = Annotated[
     list[str],
     Argument(
-        metavar="RULE...", help="Rules; initscope rules lists them.", autocompletion=starting_with(RULES)
+        metavar="RULE...",
+        help="Rules; initscope rules lists them.",
+        autocompletion=starting_with(RULES),
     ),
 ]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from typer import Option
 
 from initscope.cli.groups import Measurement, RuleName, Shape
-from initscope.cli.output import Output, progress, say
+from initscope.cli.output import Output, announce, progress
 from initscope.cli.signature import with_options
 from initscope.cli.view import view
 
@@ -28,13 +28,11 @@ def inspect(
     config, options = shape.config(rule), measurement.options()
     output.check()
     with progress() as report:
-        from initscope.devices import choose_device
         from initscope.judging import judge
         from initscope.remedy import with_remedy
         from initscope.sweep import inspect as measure
 
-        choice = choose_device(options.device)
-        say(f"measuring on {choice.device} ({choice.reason}), {options.dtype}")
+        announce(options)
         profile = measure(config, rule, options, report=report)
         verdict = judge(profile)
         if remedy and verdict.broken:

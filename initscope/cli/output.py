@@ -19,6 +19,7 @@ from initscope.store import check_saving, encode
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from initscope.options import Options
     from initscope.profile import Profile
 
 _OUT: dict[str, Any] = {"rich_help_panel": "Output"}
@@ -118,6 +119,15 @@ def say(message: str) -> None:
     with suppress(OSError):
         if sys.stderr is not None:  # Python's stand-in for one that was closed
             sys.stderr.write(message + "\n")
+
+
+def announce(options: Options) -> None:
+    """Say on stderr where it is measured, and why there."""
+    from initscope.devices import choose_device, choose_dtype
+
+    choice = choose_device(options.device)
+    choose_dtype(options.dtype)
+    say(f"measuring on {choice.device} ({choice.reason}), {options.dtype}")
 
 
 @contextmanager

@@ -25,4 +25,4 @@ def test_the_signal_is_bounded_in_depth(initscope: InitscopeFixture) -> None:
 )
 def test_the_check_catches_the_lost_scaling(initscope: InitscopeFixture) -> None:
     """What the check is for; drop the mark to read its report."""
-    initscope.check(LOST)
+    initscope.check(LOST, depths=8)
