@@ -144,8 +144,7 @@ def compare(
         config = [config_for(rule, n_layer=config) for rule in known]
     configs = [config] * len(known) if isinstance(config, GPTConfig) else config
     return [
-        inspect(own, rule, options, report=report)
-        for own, rule in zip(configs, known, strict=True)
+        inspect(own, rule, options, report=report) for own, rule in zip(configs, known, strict=True)
     ]
 
 

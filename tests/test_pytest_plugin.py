@@ -92,17 +92,22 @@ def test_markers_give_defaults_and_the_nearest_comes_first(project: pytest.Pytes
     run(project, "--strict-markers").assert_outcomes(passed=3)
 
 
-def test_a_wrong_keyword_is_an_error_at_the_line_of_the_test(project: pytest.Pytester) -> None:
-    project.makepyfile("""
-        def test_init(initscope):
-            initscope.check("nanogpt", n_embed=64)
-    """)
+@pytest.mark.parametrize(
+    ("keyword", "said"),
+    [
+        ("n_embed=64", "unknown key 'check.n_embed': did you mean 'n_embd'?"),
+        ("n_embd=0", "check.n_embd: must be a whole number of at least 1, not 0"),
+    ],
+)
+def test_what_is_wrong_is_said_at_the_line_of_the_test(
+    project: pytest.Pytester, keyword: str, said: str
+) -> None:
+    line = f'initscope.check("nanogpt", {keyword})'
+    project.makepyfile(f"def test_init(initscope):\n    {line}")
     result = run(project)
     result.assert_outcomes(failed=1)
-    said = "initscope: unknown key 'check.n_embed': did you mean 'n_embd'?"
     result.stdout.fnmatch_lines([
-        '>       initscope.check("nanogpt", n_embed=64)',
-        f"E       initscope.errors.UsageError: {said}",
+        f">       {line}", f"E       initscope.errors.UsageError: initscope: {said}"
     ])  # fmt: skip
     for trace in ("pytest_plugin.py", "tables.py", "During handling", "direct cause"):
         result.stdout.no_fnmatch_line(f"*{trace}*")
