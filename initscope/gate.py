@@ -65,7 +65,8 @@ def run(
         )  # fmt: skip
         if remedy and verdict.broken:
             verdict = with_remedy(verdict, rule, config, options, check.bounds, report=report)
-        yield Result(f"{check.name}: {rule}, {config.n_layer} layers", profile, verdict, check)
+        title = f"{check.name}: {profile.rule}, {config.n_layer} layers"
+        yield Result(title, profile, verdict, check)
 
 
 def review(profile: Profile, name: str, check: CheckSettings) -> Result:

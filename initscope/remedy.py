@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from initscope.bounds import Bounds
 from initscope.config import GPTConfig
@@ -96,31 +97,42 @@ def with_remedy(
     """
     rule = get_rule(rule)
     wanted = _broken(verdict, Level.ERROR) & (GROWTH | HOT)
-    changes = [change for change in CHANGES if _fits(change, wanted, rule, config)]
-    if not changes:
+    trials = list(_trials(wanted, rule, config))
+    if not trials:
         return verdict
 
     def measured(shape: GPTConfig, rule: Rule) -> Verdict:
         return decide(shape, rule, options, partial(judge, bounds=bounds), report=report).verdict
 
     width, before = _reproduced(verdict, wanted, config, lambda shape: measured(shape, rule))
-    for change in changes:
-        changed, shape = change.apply(rule, config)
-        shape = _at_width(shape, width)
-        after = measured(shape, changed)
+    for trial in trials:
+        shape = _at_width(trial.config, width)
+        after = measured(shape, trial.rule)
         if not _remaining(before, after, wanted):
             moved = "; ".join(_moved(before, after, wanted))
             where = f"measured at width {shape.n_embd}, {shape.n_layer} layers"
-            said = f"{change.say(rule, config)}: {moved} ({where})"
+            said = f"{trial.change.say(rule, config)}: {moved} ({where})"
             return dataclasses.replace(verdict, remedy=said)
     return verdict
 
 
-def _fits(change: Change, wanted: frozenset[str], rule: Rule, config: GPTConfig) -> bool:
-    """Whether a change may mend all that is wanted, and changes anything."""
-    changed, shape = change.apply(rule, config)
-    same = (_all_stds(changed, shape), shape) == (_all_stds(rule, config), config)
-    return bool(wanted) and wanted <= change.mends and not same
+class Trial(NamedTuple):
+    """A change, and what it makes of a rule and a shape."""
+
+    change: Change
+    rule: Rule
+    config: GPTConfig
+
+
+def _trials(wanted: frozenset[str], rule: Rule, config: GPTConfig) -> Iterator[Trial]:
+    """Yield the changes that may mend all that is wanted, if they change anything, and once."""
+    tried = [(_all_stds(rule, config), config)]
+    for change in CHANGES if wanted else ():
+        trial = Trial(change, *change.apply(rule, config))
+        made = (_all_stds(trial.rule, trial.config), trial.config)
+        if wanted <= change.mends and made not in tried:
+            tried.append(made)
+            yield trial
 
 
 def _all_stds(rule: Rule, config: GPTConfig) -> dict[str, float]:

@@ -73,7 +73,8 @@ def test_the_check_ends_as_the_command_does(
     result = run_step("initscope check", PROJECT, tmp_path, INITSCOPE_ARGS=arguments)
     assert result.returncode == code, result.stderr
     assert status in (tmp_path / "summary").read_text(encoding="utf-8")
-    assert ("::error" in result.stdout) == bool(code)
+    log = result.stdout + result.stderr  # the runner reads annotations from both
+    assert ("::error" in log) == bool(code)
     assert outputs(tmp_path).keys() == ACTION["outputs"].keys()
     assert status in outputs(tmp_path)["markdown"].read_text(encoding="utf-8")
     assert json.loads(outputs(tmp_path)["sarif"].read_bytes())["version"] == "2.1.0"

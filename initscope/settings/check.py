@@ -10,7 +10,7 @@ from typing import Any
 from initscope.bounds import Bounds
 from initscope.config import GPTConfig, preset
 from initscope.options import MAX_SEEDS, PRECISION, Options
-from initscope.rules import config_for
+from initscope.rules import Rule, config_for
 from initscope.verdict import Level
 
 
@@ -20,7 +20,7 @@ class CheckSettings:
 
     Args:
         name: what reports call it.
-        rules: names of initialisation rules.
+        rules: initialisation rules, by name or themselves.
         depths: numbers of blocks.
         shape: other fields of :class:`~initscope.config.GPTConfig`; ``preset`` names a
             published model, which the fields beside it amend.
@@ -36,7 +36,7 @@ class CheckSettings:
     """
 
     name: str
-    rules: tuple[str, ...] = ("nanogpt",)
+    rules: tuple[str | Rule, ...] = ("nanogpt",)
     depths: tuple[int, ...] = (48,)
     shape: dict[str, Any] = field(default_factory=dict)
     measurement: dict[str, Any] = field(default_factory=lambda: {"seeds": 3})
@@ -78,7 +78,7 @@ class CheckSettings:
         """
         return Options(**self.measurement)
 
-    def config(self, rule: str, n_layer: int) -> GPTConfig:
+    def config(self, rule: str | Rule, n_layer: int) -> GPTConfig:
         """Return a model: the shape beats its preset, which beats the rule's architecture.
 
         Raises:
@@ -86,7 +86,7 @@ class CheckSettings:
         """
         return config_for(rule, **{**self.shape, "n_layer": n_layer})
 
-    def cases(self) -> Iterator[tuple[str, GPTConfig]]:
+    def cases(self) -> Iterator[tuple[str | Rule, GPTConfig]]:
         """Yield every rule with its model at every depth.
 
         Raises:
