@@ -102,7 +102,11 @@ def depth_exponent(profile: Profile, direction: str = "forward") -> Estimate | N
     the first block it would say nothing: that block's output is the embedding plus a branch
     that itself shrinks with depth in a scaled rule, so the ratio goes as n_layer for all.)
     """
-    values = final_values(profile, direction)
+    return fit(profile, direction, final_values(profile, direction))
+
+
+def fit(profile: Profile, direction: str, values: pd.DataFrame) -> Estimate | None:
+    """Fit the exponent to the :func:`final_values` of a profile."""
     if len(values) < 2 or not (np.isfinite(values).all(axis=None) and (values > 0).all(axis=None)):
         return None
     x = np.log(values.index.to_numpy(dtype=float))
@@ -135,13 +139,13 @@ def final_values(profile: Profile, direction: str = "forward") -> pd.DataFrame:
 FADED = 0.5
 
 
-def left(profile: Profile, direction: str = "forward") -> float:
+def left(profile: Profile, direction: str, values: pd.DataFrame) -> float:
     """Return what is left of a signal at its end, over what it started from; mean in logs.
 
     The stream's variance over the embedding's, or the gradient's square entering the first
-    block over that leaving the last.
+    block over that leaving the last; ``values`` are the :func:`final_values`.
     """
-    ends = final_values(profile, direction).iloc[-1]
+    ends = values.iloc[-1]
     if direction == "forward":
         ends = ends / profile.stream().iloc[0]
     return float(np.exp(np.log(ends).mean()))

@@ -44,11 +44,12 @@ def judge(
     Raises:
         UsageError: for a check that does not exist.
     """
+    reporting = selected(select, ignore)
     evidence = Evidence(profile, bounds or Bounds())
     chosen = {get_check(name).code: level for name, level in (levels or {}).items()}
     # Every check runs: the classes and traits below rest on them, whatever is reported.
     found = {c.name: c.find(evidence, chosen.get(c.code)) for c in CHECKS.values()}
-    reported = tuple(found[check.name] for check in selected(select, ignore))
+    reported = tuple(found[check.name] for check in reporting)
     return Verdict(
         rule=profile.rule,
         n_layer=profile.config.n_layer,

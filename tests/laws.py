@@ -21,7 +21,7 @@ from initscope.options import Options
 from initscope.profile import Profile
 from initscope.rules import Draw, Multipliers, Rule, Site, get_rule
 from initscope.rules.variants import times, vary
-from initscope.verdict import Finding
+from initscope.verdict import Finding, Verdict
 
 T = TypeVar("T")
 
@@ -97,22 +97,22 @@ class Model(NamedTuple):
 
 
 ONE: dict[str, Any] = {"seeds": 1, "depth_law": False}
-SIX: dict[str, Any] = {"seeds": 6}
+FIVE: dict[str, Any] = {"seeds": 5}
 
 MODELS: dict[str, Model] = {
-    "flat": Model(stack(GAIN, EMBED), STACK, SIX),
-    "scaled": Model(stack(GAIN, 1.0, scaled=True), STACK, SIX),
-    "explodes": Model(stack(GROWTH, EMBED), {**STACK, "norm": "none"}, SIX),
+    "flat": Model(stack(GAIN, EMBED), STACK, FIVE),
+    "scaled": Model(stack(GAIN, 1.0, scaled=True), STACK, FIVE),
+    "explodes": Model(stack(GROWTH, EMBED), {**STACK, "norm": "none"}, FIVE),
     "vanishes": Model(stack(0, EMBED, skip=SHRINK), {**STACK, "norm": "none"}, {"seeds": 2}),
-    "settles": Model(vary(stack(8 * GAIN, EMBED), "by-depth", by_depth), STACK, SIX),
-    "post": Model(stack(GAIN, EMBED), {**STACK, "norm": "post"}, SIX),
-    "sandwich": Model(stack(GAIN, EMBED), {**STACK, "norm": "sandwich"}, SIX),
+    "settles": Model(vary(stack(8 * GAIN, EMBED), "by-depth", by_depth), STACK, FIVE),
+    "post": Model(stack(GAIN, EMBED), {**STACK, "norm": "post"}, FIVE),
+    "sandwich": Model(stack(GAIN, EMBED), {**STACK, "norm": "sandwich"}, FIVE),
     "zero": Model(altered("nanogpt", on("attn_out mlp_down", 0)), PLAIN, {"seeds": 1}),
     "zero, perturbed": Model(
         altered("nanogpt", on("attn_out mlp_down", 0)), PLAIN, {"seeds": 1, "perturb_zeros": 0.01}
     ),
     "jump": Model(altered("nanogpt", loud_layer), PLAIN, {"seeds": 2}),
-    "nanogpt": Model("nanogpt", PLAIN, {"seeds": 6}),
+    "nanogpt": Model("nanogpt", PLAIN, FIVE),
     "torch": Model("torch", PLAIN, ONE),
     "repeated": Model("nanogpt", {**PLAIN, "vocab_size": 128, "positions": "none"}, ONE),
     "saturated": Model(altered("nanogpt", on("q k", 100)), PLAIN, ONE),
@@ -140,6 +140,11 @@ def measured(name: str, **changes: Any) -> Profile:
             file.write_bytes(b"a" * 100)
             options["tokens"] = str(file)
         return initscope.inspect(GPTConfig(**shape), rule, Options(**options))
+
+
+@cache
+def judged(name: str) -> Verdict:
+    return initscope.judge(measured(name))
 
 
 def finding(profile: Profile, name: str, bounds: Bounds | None = None) -> Finding:

@@ -18,7 +18,7 @@ from initscope.judging import selected
 from initscope.profile import Profile
 from initscope.reference import bounds_without_check
 from initscope.verdict import Class, Level, Status, Verdict
-from laws import ILL, finding, measured, outlier, wrong_std
+from laws import ILL, finding, judged, measured, outlier, wrong_std
 
 C = Class
 TREND = {"depth-exponent", "gradient-exponent"}
@@ -52,7 +52,7 @@ def broken(verdict: Verdict) -> set[str]:
 def test_each_class_on_a_known_law(
     name: str, forward: Class, backward: Class, ill: set[str]
 ) -> None:
-    verdict = judge(measured(name))
+    verdict = judged(name)
     assert (verdict.forward, verdict.backward) == (forward, backward)
     assert broken(verdict) == ill
     assert not set(verdict.of(Status.INCONCLUSIVE))
@@ -71,11 +71,11 @@ def test_each_class_on_a_known_law(
     ],
 )
 def test_traits(name: str, traits: tuple[str, ...]) -> None:
-    assert judge(measured(name)).traits == traits
+    assert judged(name).traits == traits
 
 
 def test_a_single_depth_is_not_classed() -> None:
-    verdict = judge(measured("saturated"))
+    verdict = judged("saturated")
     assert (verdict.forward, verdict.backward) == (C.UNKNOWN, C.UNKNOWN)
     assert verdict.headline == (
         "nanogpt+altered, 8 layers: forward not measured, backward not measured, "
@@ -162,7 +162,7 @@ def test_bounds_are_those_given() -> None:
 
 
 def test_an_interval_across_the_bound_is_inconclusive() -> None:
-    verdict = judge(measured("zero, perturbed"))
+    verdict = judged("zero, perturbed")
     assert (verdict.forward, verdict.backward) == (C.INCONCLUSIVE, C.INCONCLUSIVE)
     assert verdict.status is Status.INCONCLUSIVE
     assert verdict.inconclusive
@@ -205,8 +205,8 @@ def test_the_reason_is_the_cause_and_not_its_effect(
 
 
 def test_nothing_wrong_needs_no_reason() -> None:
-    verdict = judge(measured("nanogpt"))
-    assert verdict.lines == ["nanogpt, 8 layers: forward bounded, backward bounded (6 seeds)"]
+    verdict = judged("nanogpt")
+    assert verdict.lines == ["nanogpt, 8 layers: forward bounded, backward bounded (5 seeds)"]
     assert verdict.word == "bounded"
     words = dataclasses.replace(verdict, backward=C.GROWS, seeds=1)
     assert words.word == "bounded / grows"

@@ -13,14 +13,16 @@ from initscope import judge, remedy
 from initscope.config import GPTConfig
 from initscope.decide import Decided, decide
 from initscope.growth import depth_exponent, exponent
+from initscope.notation import number
 from initscope.options import Options
 from initscope.remedy import CHANGES, with_remedy
 from initscope.rules import Draw, Rule, Site, get_rule
 from initscope.rules.variants import quiet_head, residual_scaled
 from initscope.verdict import Level, Status, Verdict
-from laws import EMBED, GROWTH, PLAIN, STACK, altered, measured, on, stack
+from laws import EMBED, GROWTH, PLAIN, STACK, altered, judged, measured, on, stack
 from samples import finding, verdict
 
+WIDE: dict[str, Any] = {**PLAIN, "n_embd": 128}
 FORWARD: dict[str, Any] = {"forward_only": True}
 ONE: dict[str, Any] = {"seeds": 1, "depth_law": False, "forward_only": True}
 
@@ -49,14 +51,14 @@ def exponents(decided: Decided) -> list[str]:
 
 
 def test_scaling_the_residual_weights_mends_the_unscaled_rule() -> None:
-    flat = measure("nanogpt-flat", PLAIN)
+    flat = measure("nanogpt-flat", WIDE)
     said = with_remedy(flat.verdict, "nanogpt-flat", flat.profile.config, options()).remedy
-    again = measure(residual_scaled(get_rule("nanogpt-flat")), PLAIN)
+    again = measure(residual_scaled(get_rule("nanogpt-flat")), WIDE)
     (depth, gradient), (depth_after, gradient_after) = exponents(flat), exponents(again)
     assert said == (
         "std of attn_out 0.0200 → 0.00500, mlp_down 0.0200 → 0.00500 (÷ √(2·8)): "
         f"depth-exponent {depth} → {depth_after}; gradient-exponent {gradient} → {gradient_after} "
-        "(measured at width 64, 8 layers)"
+        "(measured at width 128, 8 layers)"
     )
     assert float(depth) > 0.5 > abs(float(depth_after))
     assert "-0.00" not in said
@@ -112,9 +114,8 @@ def test_none_where_nothing_that_grows_is_broken(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remedy, "decide", lambda *_, **__: pytest.fail("measured"))
-    profile = measured(name)
-    found = judge(profile)
-    assert with_remedy(found, "nanogpt", profile.config, options()) is found
+    found = judged(name)
+    assert with_remedy(found, "nanogpt", measured(name).config, options()) is found
 
 
 def test_a_warning_asks_for_no_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,6 +190,9 @@ def test_mended_is_kept_and_nothing_of_its_kind_wrong_instead(
 # --- a narrow model stands for a wide one only if it shows the same ---
 
 
+NO_NORM: dict[str, Any] = {**STACK, "n_embd": 96, "norm": "none"}
+
+
 def fixed(site: Site) -> Draw:
     """Give each matrix the std that doubles the stream at width 96, and hardly moves it at 32."""
     wide = dataclasses.replace(site, fan_in={32: 96, 128: 384}.get(site.fan_in, site.fan_in))
@@ -197,19 +201,19 @@ def fixed(site: Site) -> Draw:
 
 def test_a_narrow_model_is_tried_where_it_shows_the_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remedy, "PROBE_WIDTH", 32)
-    shape = {**STACK, "n_embd": 96, "norm": "none"}
-    said = treated(stack(GROWTH, EMBED), shape, **FORWARD).remedy
+    said = treated(stack(GROWTH, EMBED), NO_NORM, **ONE).remedy
+    narrow = measure(stack(GROWTH, EMBED), {**NO_NORM, "n_embd": 32}, **ONE)
+    (stream,) = (one for one in narrow.verdict.findings if one.name == "exponential-stream")
+    assert f": exponential-stream {number(stream.value)} → " in said
     assert said.endswith("(measured at width 32, 8 layers)")
-    (narrow,) = exponents(measure(stack(GROWTH, EMBED), {**shape, "n_embd": 32}, **FORWARD))
-    assert f"depth-exponent {narrow} → " in said
     std = math.sqrt(GROWTH / (4 * 96))
     assert f"std of mlp_down {std:.4f} → {std / 4:.4f}" in said  # of the model that was asked for
 
 
 def test_a_narrow_model_that_is_sound_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remedy, "PROBE_WIDTH", 32)
-    shape = {**STACK, "n_embd": 96, "norm": "none"}
     rule = dataclasses.replace(stack(GROWTH, EMBED), draw=fixed)
-    said = treated(rule, shape, **FORWARD).remedy
+    assert not measure(rule, {**NO_NORM, "n_embd": 32}, **ONE).verdict.broken
+    said = treated(rule, NO_NORM, **ONE).remedy
+    assert said.startswith("std of mlp_down")
     assert said.endswith("(measured at width 96, 8 layers)")
-    assert "mlp_down" in said

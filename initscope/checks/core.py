@@ -11,7 +11,7 @@ import pandas as pd
 
 from initscope import digest, growth
 from initscope.bounds import Bounds
-from initscope.growth import Estimate, Shape
+from initscope.growth import Shape
 from initscope.profile import Profile
 from initscope.sites import Parameter, all_parameters
 from initscope.verdict import Finding, Level, Status
@@ -67,10 +67,6 @@ class Evidence:
     def overflow(self) -> digest.Overflow | None:
         """The first activation, or else gradient, that is not finite."""
         return digest.overflow(self.profile)
-
-    def exponent(self, direction: str) -> Estimate | None:
-        """Return the depth exponent of the stream, or of the gradient."""
-        return growth.depth_exponent(self.profile, direction)
 
     def shape(self, direction: str) -> Shape | None:
         """Return how the stream, or its gradient, goes over the layers."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 
 from initscope import growth
 from initscope.checks.core import Answer, Check, Evidence, not_measured
@@ -22,18 +23,19 @@ def _against(estimate: Estimate, low: float, high: float) -> Status:
     return Status.INCONCLUSIVE
 
 
-def _depths(evidence: Evidence, direction: str) -> str:
+def _depths(values: pd.DataFrame) -> str:
     """List what the exponent was fitted to: ``0.05 at 12, 0.1 at 24, 0.2 at 48 layers``."""
-    values = np.exp(np.log(growth.final_values(evidence.profile, direction)).mean(axis=1))
-    return ", ".join(f"{number(v)} at {n}" for n, v in values.items()) + " layers"
+    means = np.exp(np.log(values).mean(axis=1))
+    return ", ".join(f"{number(value)} at {n}" for n, value in means.items()) + " layers"
 
 
 def _exponent(evidence: Evidence, direction: str, bound: float, what: str) -> Answer:
-    estimate = evidence.exponent(direction)
+    values = growth.final_values(evidence.profile, direction)
+    estimate = growth.fit(evidence.profile, direction, values)
     if estimate is None:
         return not_measured("needs two depths, each with a signal that is finite and not zero")
-    text = f"{what} goes as n_layer^({estimate}): {_depths(evidence, direction)}"
-    left = growth.left(evidence.profile, direction)
+    text = f"{what} goes as n_layer^({estimate}): {_depths(values)}"
+    left = growth.left(evidence.profile, direction, values)
     low = -bound if left < growth.FADED else -math.inf
     status = _against(estimate, low, bound)
     if evidence.profile.config.norm == "sandwich" and estimate.high > bound and estimate.low >= low:
