@@ -37,7 +37,7 @@ def check(
 
     initscope check --rule nanogpt --n-layer 48 --n-embd 128
 
-    The growth laws do not depend on the width, so a narrow model at the true depth will do.
+    The growth laws hardly depend on a width from 128 on: a narrow model at the true depth will do.
     """
     from initscope.gate import exit_code
 
