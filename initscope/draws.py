@@ -94,13 +94,12 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 class Drawer:
     """Fills parameters for one seed.
 
-    ``threads`` changes the time, never a number. ``filled`` counts the parameters drawn.
+    ``threads`` changes the time, never a number.
     """
 
     def __init__(self, seed: int, threads: int | None = None) -> None:
         self.seed = seed
         self.threads = threads or torch.get_num_threads() or os.cpu_count() or 1
-        self.filled = 0
 
     @torch.no_grad()
     def fill(
@@ -111,7 +110,6 @@ class Drawer:
         Returns, where ``statistics`` are asked for, each path's parts as (count, raw moments).
         """
         fillings = list(fillings)
-        self.filled += len(fillings)
         jobs = [(filling, self._submit(filling, statistics=statistics)) for filling in fillings]
         return {
             filling.path: self._finish(filling, futures, statistics=statistics)

@@ -65,14 +65,17 @@ def run(
         )  # fmt: skip
         if remedy and verdict.broken:
             verdict = with_remedy(verdict, rule, config, options, check.bounds, report=report)
-        title = f"{check.name}: {profile.rule}, {config.n_layer} layers"
-        yield Result(title, profile, verdict, check)
+        yield _result(check.name, profile, verdict, check)
 
 
 def review(profile: Profile, name: str, check: CheckSettings) -> Result:
     """Judge a saved profile as a check would have."""
+    return _result(name, profile, judge_by(check)(profile), check)
+
+
+def _result(name: str, profile: Profile, verdict: Verdict, check: CheckSettings) -> Result:
     title = f"{name}: {profile.rule}, {profile.config.n_layer} layers"
-    return Result(title, profile, judge_by(check)(profile), check)
+    return Result(title, profile, verdict, check)
 
 
 def exit_code(results: Sequence[Result]) -> ExitCode:

@@ -96,8 +96,10 @@ def _measured(checks: Sequence[CheckSettings], gate: Gate) -> Iterator[Result]:
     from initscope.gate import run
 
     with progress() as report:
-        for choice in {one.options().device: one.options() for one in checks}.values():
-            announce(choice)
+        for options in {
+            options.device: options for options in map(CheckSettings.options, checks)
+        }.values():
+            announce(options)
         for one in checks:
             yield from run(one, remedy=gate.remedy, report=report)
 
