@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from initscope.moments import central, scaled
+from initscope.moments import central, pieces, scaled
 from initscope.rules.core import Draw
 
 # A chunk has a generator of its own, so its size is part of the result: do not change it
@@ -125,12 +125,12 @@ class Drawer:
         size = CHUNK.get(tensor.device.type, DEVICE_CHUNK)
         statistics = statistics and draw.kind != "orthogonal"
         return [
-            self._run(filling, span, size, number * SPAN, audited=span if statistics else None)
+            self._run(filling, span, size, number * SPAN, statistics=statistics)
             for number, span in enumerate(flat.split(SPAN * size))
         ]
 
     def _run(
-        self, filling: Filling, span: Tensor, size: int, first: int, *, audited: Tensor | None
+        self, filling: Filling, span: Tensor, size: int, first: int, *, statistics: bool
     ) -> _Job:
         """Draw consecutive chunks of ``size`` entries, on a worker where there are any."""
         chunks = span.split(size)
@@ -138,38 +138,41 @@ class Drawer:
             generator_seed(self.seed, filling.layer, filling.path, first + number)
             for number in range(len(chunks))
         ]
-        job = partial(_draw_span, chunks, filling.draw, seeds, audited)
+        job = partial(_draw_span, chunks, filling.draw, seeds, statistics=statistics)
         return job() if span.device.type != "cpu" else _pool(self.threads).submit(job)
 
     def _finish(
         self, filling: Filling, jobs: list[_Job], *, statistics: bool
     ) -> list[tuple[int, Tensor]]:
-        parts = [job.result() if isinstance(job, Future) else job for job in jobs]
+        parts = [part for job in jobs for part in (job.result() if isinstance(job, Future) else job)]
         if filling.draw.kind == "orthogonal":
             whole = _orthogonalise(filling.tensor.float(), filling.draw.scale)
             filling.tensor.copy_(whole)
-            parts = []
         if not statistics:
             return []
-        return [part for part in parts if part] or [_statistics(filling.tensor)]
+        return parts or [_statistics(piece) for piece in pieces(filling.tensor)]
 
 
-_Part = tuple[int, Tensor] | None
-_Job = Future[_Part] | _Part
+_Part = tuple[int, Tensor]
+_Job = Future[list[_Part]] | list[_Part]
 
 
 @torch.no_grad()
 def _draw_span(
-    chunks: Sequence[Tensor], draw: Draw, seeds: Sequence[int], audited: Tensor | None
-) -> _Part:
+    chunks: Sequence[Tensor], draw: Draw, seeds: Sequence[int], *, statistics: bool
+) -> list[_Part]:
+    """Draw chunk by chunk, and reduce each while it is in the core's cache."""
+    parts = []
     for chunk, seed in zip(chunks, seeds, strict=True):
         generator = torch.Generator(chunk.device).manual_seed(seed)
         z = chunk if chunk.dtype == torch.float32 else torch.empty_like(chunk, dtype=torch.float32)
         x = _TRANSFORM[draw.kind](z.normal_(generator=generator), draw)
         if x is not chunk:
             chunk.copy_(x)
-    return None if audited is None else _statistics(audited)
+        if statistics:
+            parts.append(_statistics(chunk))
+    return parts
 
 
-def _statistics(part: Tensor) -> tuple[int, Tensor]:
+def _statistics(part: Tensor) -> _Part:
     return part.numel(), central(scaled(part))

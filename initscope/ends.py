@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from initscope.construction import set_multipliers, tie
 from initscope.gpt import Embedding, Head
 from initscope.loss import ChunkedLoss
-from initscope.moments import Scaled, central, scaled, total_product, vector_square
+from initscope.moments import scaled, total_product, vector_square
 from initscope.plan import Painter, Plan
 from initscope.probe import Probe
 from initscope.readout import Key
@@ -68,18 +70,18 @@ class Ends:
 
     @torch.no_grad()
     def _loss_forward(self, loss: ChunkedLoss) -> None:
-        last, add = self.config.n_layer, self.recorder.add
+        last = self.config.n_layer
         logits = Key(last, "logits", "forward", "activation")
-        value = loss.forward(lambda part: add(logits, central(scaled(part)), part.numel()))
-        add(Key(last, "loss", "forward", "loss"), value)
+        value = loss.forward(partial(self.recorder.add_moments, logits))
+        self.recorder.add(Key(last, "loss", "forward", "loss"), value)
 
     @torch.no_grad()
     def _loss_backward(self, loss: ChunkedLoss) -> Tensor:
         last, weight = self.config.n_layer, loss.weight
         logits = Key(last, "logits", "backward", "gradient")
 
-        def record(g: Scaled, weight_square: Tensor) -> None:
-            self.recorder.add(logits, central(g, 2), g.values.numel())
+        def record(g: Tensor, weight_square: Tensor) -> None:
+            self.recorder.add_moments(logits, g, 2)
             self.recorder.add(self._head_key(), weight_square, weight.numel())
 
         gradient = loss.backward(self._rows, record)
@@ -94,8 +96,8 @@ class Ends:
     @torch.no_grad()
     def embedding_gradient(self, gradient: Tensor) -> None:
         """Record the gradients of the embedding's output (B, T, C) and of its tables."""
+        self.recorder.add_moments(Key(-1, "embed", "backward", "gradient"), gradient, 2)
         g = scaled(gradient)
-        self.recorder.add(Key(-1, "embed", "backward", "gradient"), central(g, 2), gradient.numel())
         scale = g.scale * self.embedding.multiplier
         rows = g.values.new_zeros(len(self._rows), self.config.n_embd)
         rows.index_add_(0, self._place, g.values.flatten(0, 1))

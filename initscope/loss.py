@@ -12,9 +12,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from initscope.moments import LinearInput, Scaled, scaled
+from initscope.moments import LinearInput, Scaled
 
-LOGIT_BYTES = 8 << 20  # float32 logits held at a time
+# float32 logits held at a time; on the CPU few enough to stay in its last cache.
+LOGIT_BYTES = {"cpu": 4 << 20}
+DEVICE_LOGIT_BYTES = 256 << 20
 
 OnLogits = Callable[[Tensor], None]
 
@@ -38,7 +40,9 @@ class ChunkedLoss:
 
     def __init__(self, x: Tensor, weight: Tensor, targets: Tensor, multiplier: float = 1.0) -> None:
         self.x, self.weight, self.targets, self.multiplier = x, weight, targets, multiplier
-        self.width = max(1, LOGIT_BYTES // (4 * len(x)))
+        budget = LOGIT_BYTES.get(x.device.type, DEVICE_LOGIT_BYTES)
+        self.width = min(len(weight), max(1, budget // (4 * len(x))))
+        self._held = torch.empty(len(x) * self.width, device=x.device)
         self._log_normaliser: Tensor | None = None
 
     def _slices(self) -> Iterator[tuple[int, Tensor]]:
@@ -46,7 +50,13 @@ class ChunkedLoss:
             yield start, self.weight[start : start + self.width]
 
     def _logits(self, weight: Tensor) -> Tensor:
-        return (self.x @ weight.T).float().mul_(self.multiplier)
+        """Return a slice of the logits (N, width), in memory that the next slice will reuse."""
+        logits = self._held[: len(self.x) * len(weight)].view(len(self.x), -1)
+        if self.x.dtype == torch.float32:
+            torch.mm(self.x, weight.T, out=logits)
+        else:
+            logits.copy_(self.x @ weight.T)
+        return logits if self.multiplier == 1 else logits.mul_(self.multiplier)
 
     def _columns(self, start: int, width: int) -> tuple[Tensor, Tensor]:
         """Return the targets as columns (N, 1) of a slice, and which of them lie in it."""
@@ -69,7 +79,7 @@ class ChunkedLoss:
         return (self._log_normaliser - target).mean()
 
     def backward(
-        self, rows: Sequence[int], on_gradient: Callable[[Scaled, Tensor], None]
+        self, rows: Sequence[int], on_gradient: Callable[[Tensor, Tensor], None]
     ) -> LossGradient:
         """Pass the loss back; call after :meth:`forward`.
 
@@ -81,14 +91,14 @@ class ChunkedLoss:
         back = torch.zeros_like(self.x, dtype=torch.float32)
         kept: list[Tensor] = []
         shared = LinearInput(self.x)
+        scale = back.new_full((), abs(self.multiplier) / len(self.x))
         for start, weight in self._slices():
             g = self._logits(weight).sub_(self._log_normaliser).exp_()
             column, inside = self._columns(start, len(weight))
-            g.scatter_add_(1, column, inside.float().neg_()).div_(len(self.x))
-            small = scaled(g)
-            product = Scaled(small.values, small.scale * abs(self.multiplier))
-            on_gradient(small, shared.gradient_square(product))
-            back += g @ weight.float()
+            g.scatter_add_(1, column, inside.float().neg_())
+            square = shared.gradient_square(Scaled(g, scale))  # no entry is beyond ±1 yet
+            on_gradient(g.div_(len(self.x)), square)
+            back.addmm_(g, weight.float())
             here = [row - start for row in rows if start <= row < start + len(weight)]
             kept.append(g[:, here].T @ self.x.float())
         return LossGradient(back.mul_(self.multiplier), torch.cat(kept).mul_(self.multiplier))

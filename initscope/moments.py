@@ -8,13 +8,19 @@ cancel when the mean dominates.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 MAX_QUERIES = 256  # rows of the attention matrix looked at; evenly spaced
-MAX_SCORES = 1 << 22  # attention logits held at a time (16 MiB in float32)
+# Entries reduced at a time. A core's cache holds a piece and its square, and the allocator keeps
+# memory of this size: larger temporaries are returned to the system and faulted in anew.
+PIECE = {"cpu": 1 << 18}
+DEVICE_PIECE = 1 << 24
+STRIPS = 4  # of a symmetric product: 5/8 of the work of the whole
+MIN_STRIP = 64  # rows: below it, more calls cost more than they save
 
 
 class Scaled(NamedTuple):
@@ -34,6 +40,16 @@ def scaled(x: Tensor) -> Scaled:
     low, high = torch.aminmax(x)
     scale = torch.maximum(low.neg(), high)
     return Scaled(x / scale.masked_fill(scale == 0, 1), scale)
+
+
+def piece_size(device: torch.device) -> int:
+    """Return how many entries a device reduces at a time."""
+    return PIECE.get(device.type, DEVICE_PIECE)
+
+
+def pieces(x: Tensor) -> tuple[Tensor, ...]:
+    """Split all entries into flat pieces, whose moments the read-out merges."""
+    return x.detach().reshape(-1).split(piece_size(x.device))
 
 
 def central(x: Scaled, order: int = 4) -> Tensor:
@@ -66,12 +82,19 @@ def token_cosine(x: Scaled) -> Tensor:
 
 def share_below(x: Tensor, threshold: float) -> Tensor:
     """Share of entries that are at most ``threshold``."""
-    return (x.detach() <= threshold).count_nonzero() / x.numel()
+    return _share(x, lambda part, out: torch.le(part, threshold, out=out))
 
 
 def share_zero(x: Tensor) -> Tensor:
     """Share of entries that are exactly 0."""
-    return (x.numel() - x.detach().count_nonzero()) / x.numel()
+    return _share(x, lambda part, out: torch.eq(part, 0, out=out))
+
+
+def _share(x: Tensor, test: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Share of entries that pass; 0 and 1 as float32 add up faster than booleans."""
+    parts = pieces(x)
+    passed = torch.empty_like(parts[0], dtype=torch.float32)
+    return sum(test(part, passed[: len(part)]).sum() for part in parts) / x.numel()
 
 
 def attention(q: Tensor, k: Tensor, scale: float) -> Tensor:
@@ -85,9 +108,10 @@ def attention(q: Tensor, k: Tensor, scale: float) -> Tensor:
     q, k = q.detach().flatten(0, 1), _per_query_head(k.detach(), q.shape[1]).flatten(0, 1)
     tokens = q.shape[1]
     rows = _query_rows(tokens, q.device)
-    heads = max(1, MAX_SCORES // (len(rows) * tokens))
+    seen = (torch.arange(tokens, device=q.device) <= rows[:, None]).float()
+    heads = max(1, piece_size(q.device) // seen.numel())
     parts = [
-        _attention_rows(q[i : i + heads, rows].float(), k[i : i + heads].float(), rows, scale)
+        _attention_rows(q[i : i + heads, rows].float() * scale, k[i : i + heads].float(), seen)
         for i in range(0, len(q), heads)
     ]
     return torch.cat(parts, dim=1).mean(dim=1)
@@ -102,30 +126,37 @@ def _query_rows(tokens: int, device: torch.device) -> Tensor:
     return torch.linspace(1, tokens - 1, count, device=device).round().long()
 
 
-def _attention_rows(q: Tensor, k: Tensor, rows: Tensor, scale: float) -> Tensor:
-    """Return (2, heads): entropy share and logit variance; q (heads, R, D), k (heads, T, D)."""
-    hidden = torch.arange(k.shape[1], device=k.device) > rows[:, None]
-    keys = (rows + 1).float()
-    scores = (q @ k.transpose(1, 2)).mul_(scale)
-    mean = scores.masked_fill(hidden, 0).sum(-1) / keys
-    variance = (scores - mean[..., None]).masked_fill_(hidden, 0).square_().sum(-1) / keys
-    log_p = scores.masked_fill_(hidden, -torch.inf).log_softmax(-1)
-    entropy = -(log_p.exp() * log_p.masked_fill_(hidden, 0)).sum(-1) / keys.log()
-    return torch.stack([entropy.mean(-1), variance.mean(-1)])
+def _attention_rows(q: Tensor, k: Tensor, seen: Tensor) -> Tensor:
+    """Return (2, heads): entropy share and logit variance.
+
+    ``q``: (heads, R, D), scaled; ``k``: (heads, T, D); ``seen``: (R, T), 1 for the keys that a
+    query sees and else 0. The entropy of p ∝ exp(s) is ln Σ exp(s) - Σ s·exp(s) / Σ exp(s), for
+    logits s less their largest.
+    """
+    keys = seen.sum(-1)
+    scores = q @ k.transpose(1, 2)
+    mean = (scores * seen).sum(-1, keepdim=True) / keys[:, None]
+    scores.sub_(mean).mul_(seen)
+    variance = scores.square().sum(-1) / keys
+    scores.sub_(scores.amax(-1, keepdim=True))  # a hidden key's 0 is never above the largest
+    weights = scores.exp().mul_(seen)
+    total = weights.sum(-1)
+    entropy = total.log() - weights.mul_(scores).sum(-1) / total
+    return torch.stack([(entropy / keys.log()).mean(-1), variance.mean(-1)])
 
 
 class LinearInput:
     """A linear layer's input, kept to give the exact norm of its weight's gradient.
 
     The gradient of a weight is GᵀX for inputs X (N, fan_in) and output gradients G
-    (N, fan_out). Its squared norm is Σ (XXᵀ)∘(GGᵀ): the cheaper of the two orders is taken,
-    and XXᵀ is shared by the layers that read the same input (q, k and v).
+    (N, fan_out). Its squared norm is Σ (XXᵀ)∘(GGᵀ): the cheaper of the two orders is taken, and
+    XXᵀ is shared by the layers that read the same input (q, k and v).
     """
 
     def __init__(self, x: Tensor) -> None:
         self.shape = x.flatten(0, -2).shape
         self._input = x
-        self._gram: Tensor | None = None
+        self._gram: list[Tensor] | None = None
         self._scaled: Scaled | None = None
 
     @property
@@ -141,18 +172,35 @@ class LinearInput:
         (n, fan_in), fan_out = self.shape, g.shape[1]
         if n * (fan_in + fan_out) < fan_in * fan_out:
             if self._gram is None:
-                self._gram = self.scaled.values @ self.scaled.values.T
-            total = total_product(self._gram, g @ g.T)
+                self._gram = gram(self.scaled.values)
+            total = gram_product(self._gram, gram(g))
         else:
             weight_gradient = g.T @ self.scaled.values
             total = total_product(weight_gradient, weight_gradient)
         return factors(self.scaled.scale, gradient.scale, total)
 
 
+def gram(x: Tensor) -> list[Tensor]:
+    """XXᵀ of rows X (N, C), in strips of rows that begin at the diagonal."""
+    height = max(MIN_STRIP, -(-len(x) // STRIPS))
+    return [x[i : i + height] @ x[i:].T for i in range(0, len(x), height)]
+
+
+def gram_product(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """Sum of A∘B for two symmetric matrices in strips: what is off the diagonal counts twice."""
+    total = torch.zeros((), device=a[0].device)
+    for left, right in zip(a, b, strict=True):
+        height = len(left)
+        on = total_product(left[:, :height], right[:, :height])
+        total = total + 2 * total_product(left, right) - on
+    return total
+
+
 def total_product(a: Tensor, b: Tensor) -> Tensor:
     """Sum of a∘b, accumulated in float64 where the device has it."""
     wide = torch.float32 if a.device.type == "mps" else torch.float64
-    return (a * b).sum(dtype=wide)
+    parts = zip(pieces(a), pieces(b), strict=True)
+    return torch.stack([(left * right).sum(dtype=wide) for left, right in parts]).sum()
 
 
 def factors(a: Tensor, b: Tensor, total: Tensor) -> Tensor:

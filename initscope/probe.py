@@ -24,11 +24,10 @@ _NORMS = (nn.LayerNorm, nn.RMSNorm)
 
 def record_activation(recorder: Recorder, layer: int, site: str, x: Tensor) -> None:
     """Record what is measured of every activation, and what belongs to its site."""
-    y = moments.scaled(x)
     key = partial(Key, layer, site, "forward")
-    recorder.add(key("activation"), moments.central(y), x.numel())
+    recorder.add_moments(key("activation"), x)
     if site in STREAM and x.shape[1] > 1:
-        recorder.add(key("token_cosine"), moments.token_cosine(y))
+        recorder.add(key("token_cosine"), moments.token_cosine(moments.scaled(x)))
     if site == "mlp_act":
         recorder.add(key("zero_share"), moments.share_zero(x))
 
@@ -111,12 +110,9 @@ class Probe:
     def _on_gradient(
         self, site: str, parameters: Callable[[Scaled], None] | None, gradient: Tensor
     ) -> None:
-        g = moments.scaled(gradient)
-        self.recorder.add(
-            self._key(site, "backward", "gradient"), moments.central(g, 2), gradient.numel()
-        )
+        self.recorder.add_moments(self._key(site, "backward", "gradient"), gradient, 2)
         if parameters is not None:
-            parameters(g)
+            parameters(moments.scaled(gradient))
 
     def _parameters(
         self, site: str, module: nn.Module, x: Tensor

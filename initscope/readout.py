@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from initscope.moments import central, pieces, scaled
 from initscope.profile import Reading
 
 Raw = npt.NDArray[np.float64]
@@ -65,6 +66,11 @@ class Recorder:
         start = (len(self._buffers) - 1) * BUFFER + self._used
         self._entries.append((key, count, start, size))
         self._used += size
+
+    def add_moments(self, key: Key, x: Tensor, order: int = 4) -> None:
+        """Keep the moments of all entries of a tensor, reduced piece by piece."""
+        for piece in pieces(x):
+            self.add(key, central(scaled(piece), order), piece.numel())
 
     def readings(self) -> list[Reading]:
         """Copy everything to the host at once and finalise it, in the order recorded."""
