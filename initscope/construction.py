@@ -38,7 +38,12 @@ class Allocation:
         """Build a module without PyTorch's own initialisation, and allocate it once."""
         with torch.device("meta"):
             module = make()
-        return module.to(self.dtype).to_empty(device=self.device)
+        # Not Module.to_empty: what it does with a meta tensor loads half a second of PyTorch.
+        for part in module.modules():
+            for name, like in list(part.named_parameters(recurse=False)):
+                there = torch.empty(like.shape, dtype=self.dtype, device=self.device)
+                part.register_parameter(name, nn.Parameter(there))
+        return module
 
 
 def tie(config: GPTConfig, embedding: Embedding, head: Head) -> None:
