@@ -133,12 +133,11 @@ class Drawer:
         self, filling: Filling, span: Tensor, size: int, first: int, *, statistics: bool
     ) -> _Job:
         """Draw consecutive chunks of ``size`` entries, on a worker where there are any."""
-        chunks = span.split(size)
         seeds = [
             generator_seed(self.seed, filling.layer, filling.path, first + number)
-            for number in range(len(chunks))
+            for number in range(-(-len(span) // size))
         ]
-        job = partial(_draw_span, chunks, filling.draw, seeds, statistics=statistics)
+        job = partial(_draw_span, span, size, filling.draw, seeds, statistics=statistics)
         return job() if span.device.type != "cpu" else _pool(self.threads).submit(job)
 
     def _finish(
@@ -159,19 +158,15 @@ _Job = Future[list[_Part]] | list[_Part]
 
 @torch.no_grad()
 def _draw_span(
-    chunks: Sequence[Tensor], draw: Draw, seeds: Sequence[int], *, statistics: bool
+    span: Tensor, size: int, draw: Draw, seeds: Sequence[int], *, statistics: bool
 ) -> list[_Part]:
-    """Draw chunk by chunk, and reduce each while it is in the core's cache."""
-    parts = []
-    for chunk, seed in zip(chunks, seeds, strict=True):
+    for chunk, seed in zip(span.split(size), seeds, strict=True):
         generator = torch.Generator(chunk.device).manual_seed(seed)
         z = chunk if chunk.dtype == torch.float32 else torch.empty_like(chunk, dtype=torch.float32)
         x = _TRANSFORM[draw.kind](z.normal_(generator=generator), draw)
         if x is not chunk:
             chunk.copy_(x)
-        if statistics:
-            parts.append(_statistics(chunk))
-    return parts
+    return [_statistics(piece) for piece in pieces(span)] if statistics else []
 
 
 def _statistics(part: Tensor) -> _Part:

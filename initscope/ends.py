@@ -12,7 +12,7 @@ from initscope.gpt import Embedding, Head
 from initscope.loss import ChunkedLoss
 from initscope.moments import scaled, total_product, vector_square
 from initscope.plan import Painter, Plan
-from initscope.probe import Probe
+from initscope.probe import Probe, pull_back
 from initscope.readout import Key
 from initscope.sites import embedding_parameters, head_parameters
 
@@ -65,8 +65,7 @@ class Ends:
             if not backward:
                 return None
             gradient = self._loss_backward(loss).view_as(normed).to(normed.dtype)
-            (gradient,) = torch.autograd.grad(normed, x, gradient)
-            return gradient
+            return pull_back(normed, x, gradient)
 
     @torch.no_grad()
     def _loss_forward(self, loss: ChunkedLoss) -> None:

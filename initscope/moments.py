@@ -8,7 +8,7 @@ cancel when the mean dominates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -53,15 +53,15 @@ def pieces(x: Tensor) -> tuple[Tensor, ...]:
 
 
 def central(x: Scaled, order: int = 4) -> Tensor:
-    """Reduce to ``[scale, centre, δ, m2]`` and, at order 4, ``[…, m3, m4]``.
+    """Reduce to ``[scale, mean, m2]`` and, at order 4, ``[…, m3, m4]``.
 
-    Moments of all entries about ``centre`` (their mean, up to the rounding error ``δ``, which
-    the read-out takes out again), in units of the scale.
+    Central moments of all entries, in units of the scale. The mean's rounding error, some
+    1e-7 of the largest entry, enters m2 squared: less than float32 could have told apart.
     """
-    centre = x.values.mean()
-    deviation = x.values - centre
+    mean = x.values.mean()
+    deviation = x.values - mean
     square = deviation.square()
-    raw = [x.scale, centre, deviation.mean(), square.mean()]
+    raw = [x.scale, mean, square.mean()]
     if order >= 4:
         raw += [deviation.mul_(square).mean(), square.square_().mean()]
     return torch.stack(raw)
@@ -173,7 +173,10 @@ class LinearInput:
         if n * (fan_in + fan_out) < fan_in * fan_out:
             if self._gram is None:
                 self._gram = gram(self.scaled.values)
-            total = gram_product(self._gram, gram(g))
+                for strip in self._gram:  # what is off the diagonal stands for two entries
+                    strip[:, len(strip) :].mul_(2)
+            strips = zip(self._gram, gram(g), strict=True)
+            total = torch.stack([total_product(*pair) for pair in strips]).sum()
         else:
             weight_gradient = g.T @ self.scaled.values
             total = total_product(weight_gradient, weight_gradient)
@@ -184,16 +187,6 @@ def gram(x: Tensor) -> list[Tensor]:
     """XXᵀ of rows X (N, C), in strips of rows that begin at the diagonal."""
     height = max(MIN_STRIP, -(-len(x) // STRIPS))
     return [x[i : i + height] @ x[i:].T for i in range(0, len(x), height)]
-
-
-def gram_product(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
-    """Sum of A∘B for two symmetric matrices in strips: what is off the diagonal counts twice."""
-    total = torch.zeros((), device=a[0].device)
-    for left, right in zip(a, b, strict=True):
-        height = len(left)
-        on = total_product(left[:, :height], right[:, :height])
-        total = total + 2 * total_product(left, right) - on
-    return total
 
 
 def total_product(a: Tensor, b: Tensor) -> Tensor:

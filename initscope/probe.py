@@ -11,6 +11,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
 from initscope import moments
@@ -20,6 +21,16 @@ from initscope.readout import Key, Recorder
 
 STREAM = frozenset({"embed", "resid_pre", "resid_mid", "resid_post", "norm_f"})
 _NORMS = (nn.LayerNorm, nn.RMSNorm)
+
+
+def pull_back(output: Tensor, x: Tensor, gradient: Tensor) -> Tensor:
+    """Return the gradient of ``x`` from that of ``output``, both of its shape.
+
+    As the gradient of <output, gradient>, a scalar: for a tensor ``torch.autograd.grad`` loads
+    half a second of symbolic algebra to compare two shapes.
+    """
+    (result,) = torch.autograd.grad(torch.dot(output.flatten(), gradient.flatten()), x)
+    return result
 
 
 def record_activation(recorder: Recorder, layer: int, site: str, x: Tensor) -> None:

@@ -88,14 +88,9 @@ class Recorder:
 
 
 def _moments(count: int, raw: Raw) -> Moments:
-    scale, centre, delta, m2, *higher = (float(value) for value in raw)
+    scale, mean, m2, *higher = (float(value) for value in raw)
     m3, m4 = higher or (math.nan, math.nan)
-    mean = (centre + delta) * scale
-    # Shift the moments from the centre used to the exact mean, delta away.
-    m4 += -4 * delta * m3 + 6 * delta**2 * m2 - 3 * delta**4
-    m3 += -3 * delta * m2 + 2 * delta**3
-    m2 -= delta**2
-    return Moments(count, mean, m2 * scale**2, m3 * scale**3, m4 * scale**4, scale)
+    return Moments(count, mean * scale, m2 * scale**2, m3 * scale**3, m4 * scale**4, scale)
 
 
 def _merge(a: Moments, b: Moments) -> Moments:

@@ -18,7 +18,7 @@ from initscope.derive import derived
 from initscope.ends import Ends
 from initscope.gpt import Block
 from initscope.plan import Painter, Plan
-from initscope.probe import Probe
+from initscope.probe import Probe, pull_back
 from initscope.profile import Reading
 from initscope.readout import Recorder
 from initscope.sites import block_parameters, model_site
@@ -104,7 +104,7 @@ class _BlockStream:
             x = self._inputs[layer].detach().requires_grad_()
             probe = self._probe(block, layer, backward=True)
             with probe, block.for_gradient(), torch.enable_grad():
-                (gradient,) = torch.autograd.grad(block(x), x, gradient)
+                gradient = pull_back(block(x), x, gradient)
             self._kept.pop(layer, None)
             self.plan.progress("backward")
         return gradient
