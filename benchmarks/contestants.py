@@ -10,9 +10,15 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from initscope.tuning import tune
+
+if __name__ == "__main__" and "initscope" in sys.argv:  # as the command itself does
+    tune()
 
 import torch
 from torch import Tensor, nn

@@ -11,14 +11,15 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache, partial
-from threading import Barrier
+from concurrent.futures import Future
+from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from initscope.lanes import workers
 from initscope.moments import central, pieces, scaled
 from initscope.rules.core import Draw
 
@@ -76,21 +77,6 @@ def _orthogonalise(z: Tensor, gain: float) -> Tensor:
     return gain * (q if tall is z else q.T)
 
 
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Start workers that compute on one thread each: their siblings use the other cores."""
-    before, started = torch.get_num_threads(), Barrier(threads)
-
-    def initialise() -> None:
-        torch.get_num_threads()  # a thread's first use of PyTorch takes over the global number
-        torch.set_num_threads(1)
-
-    pool = ThreadPoolExecutor(threads, "draw", initialise)
-    list(pool.map(lambda _: started.wait(), range(threads)))
-    torch.set_num_threads(before)  # a worker's own number became the global one
-    return pool
-
-
 class Drawer:
     """Fills parameters for one seed.
 
@@ -138,12 +124,15 @@ class Drawer:
             for number in range(-(-len(span) // size))
         ]
         job = partial(_draw_span, span, size, filling.draw, seeds, statistics=statistics)
-        return job() if span.device.type != "cpu" else _pool(self.threads).submit(job)
+        alone = self.threads == 1 or span.device.type != "cpu"
+        return job() if alone else workers(self.threads).submit(job)
 
     def _finish(
         self, filling: Filling, jobs: list[_Job], *, statistics: bool
     ) -> list[tuple[int, Tensor]]:
-        parts = [part for job in jobs for part in (job.result() if isinstance(job, Future) else job)]
+        parts = [
+            part for job in jobs for part in (job.result() if isinstance(job, Future) else job)
+        ]
         if filling.draw.kind == "orthogonal":
             whole = _orthogonalise(filling.tensor.float(), filling.draw.scale)
             filling.tensor.copy_(whole)

@@ -5,20 +5,25 @@ from __future__ import annotations
 import dataclasses
 import math
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from itertools import chain, islice
+from operator import itemgetter
+from threading import Lock
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from initscope import __version__
 from initscope.config import GPTConfig
 from initscope.construction import Allocation
-from initscope.devices import choose_device, choose_dtype, require_memory
+from initscope.devices import choose_device, choose_dtype, free_bytes, require_memory
 from initscope.errors import MeasurementError
+from initscope.lanes import side_by_side
 from initscope.options import Options, Report
-from initscope.plan import Plan, Progress
+from initscope.plan import Plan
 from initscope.profile import Profile, Run, concat, frame
 from initscope.rules import config_for, get_rule
 from initscope.rules.core import Rule
@@ -29,6 +34,8 @@ from initscope.tokens import describe, tokens
 
 if TYPE_CHECKING:
     import pandas as pd
+
+LANE_BYTES = 2 << 30  # what all passes that run at once may take
 
 
 def inspect(
@@ -50,12 +57,7 @@ def inspect(
         UsageError: for a request that cannot be right.
         MeasurementError: when memory does not suffice.
     """
-    rule, options = _rule(rule, options), options or Options()
-    if isinstance(config, int):
-        config = config_for(rule, n_layer=config)
-    seeds = range(options.seeds)
-    run, table = measure_seeds(config, rule, options, seeds, report)
-    return Profile(rule=rule.name, config=config, run=run, table=table)
+    return compare(config, [rule], options, report=report)[0]
 
 
 def extend(
@@ -63,66 +65,104 @@ def extend(
 ) -> Profile:
     """Return a profile, measured with these options, with more seeds: ``seeds`` in all."""
     more = range(len(profile.run.seeds), seeds)
-    rule = _rule(rule, options)
-    run, table = measure_seeds(profile.config, rule, options, more, report)
-    run = dataclasses.replace(run, seeds=(*profile.run.seeds, *more))
-    return dataclasses.replace(profile, run=run, table=concat([profile.table, table]))
+    (new,) = _measure([(profile.config, _rule(rule, options))], options, more, report)
+    run = dataclasses.replace(profile.run, seeds=(*profile.run.seeds, *more))
+    return dataclasses.replace(profile, run=run, table=concat([profile.table, new.table]))
 
 
-def _rule(rule: str | Rule, options: Options | None) -> Rule:
+def _rule(rule: str | Rule, options: Options) -> Rule:
     """Return the rule to measure, its zeros perturbed where that is asked for."""
     rule = get_rule(rule)
-    if options is not None and options.perturb_zeros:
-        return zeros_perturbed(rule, options.perturb_zeros)
-    return rule
+    return zeros_perturbed(rule, options.perturb_zeros) if options.perturb_zeros else rule
 
 
-def measure_seeds(
-    config: GPTConfig,
-    rule: Rule,
+class Pass(NamedTuple):
+    """One depth of one rule under one seed."""
+
+    config: GPTConfig
+    rule: Rule
+    seed: int
+
+
+def _measure(
+    requests: Sequence[tuple[GPTConfig, Rule]],
     options: Options,
     seeds: Sequence[int],
-    report: Report | None = None,
-) -> tuple[Run, pd.DataFrame]:
-    """Measure every depth of a rule with each seed; return how, and the long table."""
+    report: Report | None,
+) -> list[Profile]:
+    """Measure every depth of every request with each seed; return a profile a request."""
     allocation = Allocation(choose_device(options.device).device, choose_dtype(options.dtype))
-    require_memory(allocation.device, needed_bytes(config, options, allocation.dtype.itemsize))
-    depths = options.depths(config)
-    progress = Counter(report, rule.name, sum(depths) * len(seeds), options)
-    tables = [
-        measure_once(config.at_depth(depth), rule, options, allocation, seed, progress)
-        for depth in depths
-        for seed in seeds
-    ]
-    run = describe_run(config, options, allocation)
-    return dataclasses.replace(run, seeds=tuple(seeds)), concat(tables)
+    passes = [
+        [Pass(config.at_depth(depth), rule, seed)
+         for depth in options.depths(config) for seed in seeds]
+        for config, rule in requests
+    ]  # fmt: skip
+    for config, _ in requests:  # all of them, before hours go into the first
+        require_memory(allocation.device, needed_bytes(config, options, allocation.dtype.itemsize))
+    tables = iter(_run(list(chain.from_iterable(passes)), options, allocation, report))
+    return [
+        Profile(
+            rule=rule.name, config=config, table=concat(list(islice(tables, len(own)))),
+            run=describe_run(config, options, allocation, seeds),
+        )
+        for (config, rule), own in zip(requests, passes, strict=True)
+    ]  # fmt: skip
+
+
+def _run(
+    passes: Sequence[Pass], options: Options, allocation: Allocation, report: Report | None
+) -> list[pd.DataFrame]:
+    """Run the passes side by side, the deepest first, so that none is left over at the end."""
+    progress = Counter(report, sum(one.config.n_layer for one in passes), options)
+    order = sorted(range(len(passes)), key=lambda place: -passes[place].config.n_layer)
+    jobs = [partial(measure_once, passes[i], options, allocation, progress) for i in order]
+    needed = max(needed_bytes(o.config, options, allocation.dtype.itemsize) for o in passes)
+    tables = side_by_side(jobs, lanes(allocation.device, needed))
+    return [table for _, table in sorted(zip(order, tables, strict=True), key=itemgetter(0))]
+
+
+def lanes(device: torch.device, needed: int) -> int:
+    """Return how many passes may run at once: a core each, and little memory together."""
+    if device.type != "cpu":
+        return 1
+    free = free_bytes(device)
+    budget = LANE_BYTES if free is None else min(LANE_BYTES, free)
+    return max(1, min(torch.get_num_threads(), budget // needed))
 
 
 def measure_once(
-    config: GPTConfig, rule: Rule, options: Options, allocation: Allocation, seed: int,
-    progress: Progress,
+    one: Pass, options: Options, allocation: Allocation, progress: Counter,
+    checkpoint: Callable[[], None],
 ) -> pd.DataFrame:  # fmt: skip
-    """Measure one depth and one seed; return its long table."""
+    """Measure one pass; return its long table."""
+    config, rule, seed = one
+
+    def on_block(direction: str) -> None:
+        progress(f"{rule.name}, {direction}")
+        checkpoint()
+
     ids = tokens(
         options.tokens, vocab_size=config.vocab_size, batch=options.batch,
         length=options.length(config) + 1, seed=seed,
     )  # fmt: skip
     plan = Plan(
         config=config, rule=rule, allocation=allocation, backward=not options.forward_only,
-        keep_bytes=options.memory, progress=progress,
+        keep_bytes=options.memory, progress=on_block,
     )  # fmt: skip
     with _memory_errors(allocation.device):
         readings = measure(plan, torch.from_numpy(ids), seed)
     return frame(rule.name, config.n_layer, seed, readings)
 
 
-def describe_run(config: GPTConfig, options: Options, allocation: Allocation) -> Run:
+def describe_run(
+    config: GPTConfig, options: Options, allocation: Allocation, seeds: Sequence[int]
+) -> Run:
     """Say how the readings were taken."""
     length = options.length(config)
     return Run(
         source="stream", device=str(allocation.device), dtype=options.dtype,
         tokens=describe(options.tokens, options.batch, length), batch=options.batch,
-        seq_len=length, seeds=(), versions=versions(),
+        seq_len=length, seeds=tuple(seeds), versions=versions(),
     )  # fmt: skip
 
 
@@ -139,27 +179,27 @@ def compare(
     its own (:func:`~initscope.rules.config_for`). All names are checked before the first
     measurement. See :func:`inspect`.
     """
-    known = [get_rule(rule) for rule in rules]
+    options = options or Options()
+    known = [_rule(rule, options) for rule in rules]
     if isinstance(config, int):
         config = [config_for(rule, n_layer=config) for rule in known]
     configs = [config] * len(known) if isinstance(config, GPTConfig) else config
-    return [
-        inspect(own, rule, options, report=report) for own, rule in zip(configs, known, strict=True)
-    ]
+    return _measure(list(zip(configs, known, strict=True)), options, range(options.seeds), report)
 
 
 class Counter:
-    """Turns the engine's "one more block" into counts over all depths and seeds."""
+    """Turns the engine's "one more block" into counts over all passes, whatever their thread."""
 
-    def __init__(self, report: Report | None, name: str, blocks: int, options: Options) -> None:
-        self.report, self.name = report, name
+    def __init__(self, report: Report | None, blocks: int, options: Options) -> None:
+        self.report, self._lock = report, Lock()
         self.done, self.total = 0, blocks * (1 if options.forward_only else 2)
 
-    def __call__(self, direction: str) -> None:
+    def __call__(self, what: str) -> None:
         """Count a block."""
-        self.done += 1
-        if self.report is not None:
-            self.report(f"{self.name}, {direction}", self.done, self.total)
+        with self._lock:
+            self.done += 1
+            if self.report is not None:
+                self.report(what, self.done, self.total)
 
 
 def needed_bytes(config: GPTConfig, options: Options, item: int) -> int:

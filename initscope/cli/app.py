@@ -14,6 +14,7 @@ import typer
 from initscope import __version__
 from initscope.cli import check, compare, explain, inspect, rules, show
 from initscope.errors import ExitCode, InitscopeError
+from initscope.tuning import tune
 
 _EPILOG = "Exit codes: 0 done · 1 out of bounds · 2 wrong request · 3 the measurement failed."
 
@@ -47,6 +48,7 @@ def _root(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; no exception leaves it."""
+    tune()
     try:
         app(None if argv is None else list(argv), prog_name="initscope")
     except SystemExit as stop:
