@@ -130,9 +130,8 @@ class Drawer:
     def _finish(
         self, filling: Filling, jobs: list[_Job], *, statistics: bool
     ) -> list[tuple[int, Tensor]]:
-        parts = [
-            part for job in jobs for part in (job.result() if isinstance(job, Future) else job)
-        ]
+        done = [job.result() if isinstance(job, Future) else job for job in jobs]
+        parts = list(chain.from_iterable(done))
         if filling.draw.kind == "orthogonal":
             whole = _orthogonalise(filling.tensor.float(), filling.draw.scale)
             filling.tensor.copy_(whole)

@@ -94,7 +94,7 @@ def _share(x: Tensor, test: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """Share of entries that pass; 0 and 1 as float32 add up faster than booleans."""
     parts = pieces(x)
     passed = torch.empty_like(parts[0], dtype=torch.float32)
-    return sum(test(part, passed[: len(part)]).sum() for part in parts) / x.numel()
+    return torch.stack([test(part, passed[: len(part)]).sum() for part in parts]).sum() / x.numel()
 
 
 def attention(q: Tensor, k: Tensor, scale: float) -> Tensor:
