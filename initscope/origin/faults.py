@@ -1,0 +1,101 @@
+"""Well-known mistakes, each as the draw that it leaves behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+
+from initscope.origin.matching import Judge, Miss
+from initscope.rules.core import RESIDUAL, Draw, Rule, Site
+from initscope.rules.fan import torch_default
+
+DEEPER = 4  # any other depth shows whether a draw depends on it
+
+# The numbers by which a std is wrong most often, in the order in which they are tried.
+FACTORS = {
+    "2": 2.0, "1/2": 0.5, "√2": math.sqrt(2), "1/√2": math.sqrt(0.5), "3": 3.0, "1/3": 1 / 3,
+    "4": 4.0, "1/4": 0.25, "10": 10.0, "1/10": 0.1, "√3": math.sqrt(3), "1/√3": math.sqrt(1 / 3),
+}  # fmt: skip
+
+Change = Callable[[Site, Draw], Draw | None]
+
+
+def _random(change: Change) -> Change:
+    """Apply a change of spread only to what has one."""
+    return lambda site, draw: change(site, draw) if draw.std else None
+
+
+def _scaled(factor: Callable[[Site], float]) -> Change:
+    return _random(
+        lambda site, draw: dataclasses.replace(draw, scale=draw.scale * factor(site))
+    )
+
+
+def _by(factor: float) -> Change:
+    return _scaled(lambda _site: factor)
+
+
+def by_depth(rule: Rule, site: Site) -> bool:
+    """Whether a rule's draw of a weight that writes to the stream depends on the depth."""
+    deeper = dataclasses.replace(site, n_layer=DEEPER * site.n_layer)
+    later = dataclasses.replace(site, layer=site.layer + 1)
+    draw = rule.draw(site)
+    return site.role in RESIDUAL and any(
+        not math.isclose(draw.std, rule.draw(other).std) for other in (deeper, later)
+    )
+
+
+_DEPTH_FAULTS: dict[str, Change] = {
+    "the residual scaling was lost": _scaled(lambda site: math.sqrt(2 * site.n_layer)),
+    "the residual scaling by layer was lost": _scaled(lambda site: math.sqrt(2 * (site.layer + 1))),
+    "the residual scaling multiplies where it should divide": _scaled(
+        lambda site: 2.0 * site.n_layer
+    ),
+    "the residual scaling was applied twice": _scaled(lambda site: (2 * site.n_layer) ** -0.5),
+    "the residual scaling counts blocks, not the two branches of each": _by(math.sqrt(2)),
+}
+
+_FAULTS: dict[str, Change] = {
+    "PyTorch's default was left": lambda site, _draw: torch_default(site),
+    "it was left at zero": lambda _site, _draw: Draw.constant(0.0),
+    "it was left at one": lambda _site, _draw: Draw.constant(1.0),
+    "the variance was given as std": _random(
+        lambda _site, draw: dataclasses.replace(draw, scale=draw.scale**2)
+    ),
+    "the std was given as variance": _random(
+        lambda _site, draw: dataclasses.replace(draw, scale=math.sqrt(draw.scale))
+    ),
+    "it was not truncated": _random(
+        lambda _site, draw: Draw.normal(draw.scale) if draw.kind == "truncated_normal" else None
+    ),
+    "it was drawn from a uniform of the same std": _random(
+        lambda _site, draw: Draw.uniform(draw.std * math.sqrt(3))
+    ),
+    "it was drawn from a normal of the same std": _random(
+        lambda _site, draw: Draw.normal(draw.std)
+    ),
+    **{f"the std is off by ×{name}": _by(factor) for name, factor in FACTORS.items()},
+}
+
+
+def name_fault(judge: Judge, rule: Rule, miss: Miss) -> str | None:
+    """Name the mistake that would have left what was measured; None when none is known to."""
+    for text, change in _candidates(rule, miss):
+        if _explains(judge, miss, change):
+            return text
+    return None
+
+
+def _candidates(rule: Rule, miss: Miss) -> Iterator[tuple[str, Change]]:
+    if all(by_depth(rule, member.named.site) for member in miss.members):
+        yield from _DEPTH_FAULTS.items()
+    yield from _FAULTS.items()
+
+
+def _explains(judge: Judge, miss: Miss, change: Change) -> bool:
+    for member, draw in zip(miss.members, miss.draws, strict=True):
+        changed = change(member.named.site, draw)
+        if changed is None or judge.weigh(member, changed).log_p < judge.threshold:
+            return False
+    return True
