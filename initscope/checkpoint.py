@@ -29,9 +29,10 @@ IN_FOLDER = (
     "pytorch_model.bin", "lit_model.pth", "ckpt.pt",
 )  # fmt: skip
 NESTED = ("model", "state_dict", "module", "model_state_dict")
+DEEPEST = 4  # levels of nesting
 CONFIGS = ("config", "model_args", "hyper_parameters", "hparams")
 HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
-LONGEST_CONFIG = 1 << 20  # bytes; a configuration is a page of text
+LONGEST_JSON = 1 << 26  # bytes; the index of a thousand layers is far below
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def _of_safetensors(label: str, paths: list[Path], heads: int) -> Checkpoint:
     homes, shapes = {}, {}
     for path in paths:
         with _refusing(path):
-            shard = library.safe_open(str(path), framework="pt").__enter__()  # noqa: PLC2801
+            shard = library.safe_open(str(path), framework="pt").__enter__()
             for name in shard.keys():  # noqa: SIM118 - no mapping
                 homes[name] = shard
                 shapes[name] = tuple(shard.get_slice(name).get_shape())
@@ -155,11 +156,9 @@ def _of_saved(label: str, saved: object, heads: int = 0) -> Checkpoint:
 
 def _state(saved: object, label: str) -> dict[str, Any]:
     """Find the tensors, however deep they are nested."""
-    while isinstance(saved, Mapping):
-        inner = next((saved[name] for name in NESTED if isinstance(saved.get(name), Mapping)), None)
-        if inner is None:
-            break
-        saved = inner
+    for _ in range(DEEPEST):  # a file may name itself as its own inside
+        inner = _inner(saved)
+        saved = saved if inner is None else inner
     tensors = (
         {str(name): value for name, value in saved.items() if isinstance(value, Tensor)}
         if isinstance(saved, Mapping) else {}
@@ -170,6 +169,12 @@ def _state(saved: object, label: str) -> dict[str, Any]:
             f"{', '.join(map(repr, NESTED))}"
         )
     return tensors
+
+
+def _inner(saved: object) -> Mapping[str, Any] | None:
+    names = NESTED if isinstance(saved, Mapping) else ()
+    found = (saved[name] for name in names if isinstance(saved.get(name), Mapping))  # type: ignore[index, attr-defined]
+    return next(found, None)
 
 
 def _of_tensors(label: str, tensors: Mapping[str, Tensor], heads: int) -> Checkpoint:
@@ -200,7 +205,7 @@ def _refusing(path: Path) -> Iterator[None]:
 
 def _json(path: Path) -> object:
     """Read a small JSON file; None where there is none, or it is no JSON."""
-    if not path.is_file() or path.stat().st_size > LONGEST_CONFIG * 64:
+    if not path.is_file() or path.stat().st_size > LONGEST_JSON:
         return None
     try:
         return json.loads(path.read_text(encoding="utf-8"))

@@ -14,8 +14,8 @@ from initscope.checkpoint import Checkpoint, open_checkpoint
 from initscope.config import GPTConfig
 from initscope.errors import MeasurementError
 from initscope.naming import Layout, Named, Shape, read_names
-from initscope.origin.faults import FACTORS
-from initscope.origin.groups import Group, Member, grouped
+from initscope.origin.faults import FACTORS, ranked
+from initscope.origin.groups import Member, grouped
 from initscope.origin.matching import Judge, Match, alike, canonical, common_factor
 from initscope.origin.result import Identification
 from initscope.origin.sample import Sample
@@ -51,10 +51,13 @@ def identify(
     sites = [member.named.site for member in members]
     classes = alike(list(RULES.values()) if rules is None else rules, sites)
     classes = [_by_architecture(found, layout.shape, tied=tied) for found in classes]
-    matches = sorted((judge.match(found) for found in classes), key=lambda match: match.order)
+    matches = ranked(judge, [judge.match(found) for found in classes])
+    rescaled = None if matches[0].fits else _rescaled(judge, matches)
+    if rescaled is not None:  # a rule that is right but for one number is the nearest
+        matches.sort(key=lambda match: match.rules != rescaled.rules)
     return Identification(
         source=checkpoint.label, layout=layout, groups=tuple(groups), matches=tuple(matches),
-        rescaled=None if matches[0].fits else _rescaled(judge, matches),
+        rescaled=rescaled,
         heads_matter=_heads_matter(layout, members, classes),
         remarks=(*remarks, *_padding(members)), tied=tied, judge=judge,
     )  # fmt: skip
@@ -138,11 +141,7 @@ def _differences(rule: Rule, shape: Shape, *, tied: bool) -> int:
 
 def _rescaled(judge: Judge, matches: Sequence[Match]) -> Match | None:
     """Find a rule that fits with all its stds times one factor, a well-known factor first."""
-    fits = []
-    for match in matches:
-        factor = common_factor(judge.groups, match.rules[0].draw)
-        if factor is not None and (found := judge.match(match.rules, _named(factor))).fits:
-            fits.append(found)
+    fits = [found for match in matches for found in _times_one_factor(judge, match)]
     known = set(FACTORS.values())
     return min(
         fits, key=lambda found: (found.factor not in known, abs(math.log(found.factor))),
@@ -150,10 +149,16 @@ def _rescaled(judge: Judge, matches: Sequence[Match]) -> Match | None:
     )  # fmt: skip
 
 
-def _named(factor: float) -> float:
-    """Return the well-known factor that a measured one is within a percent of, or itself."""
-    nearest = min(FACTORS.values(), key=lambda known: abs(math.log(known / factor)))
-    return nearest if math.isclose(nearest, factor, rel_tol=0.01) else factor
+def _times_one_factor(judge: Judge, match: Match) -> Iterator[Match]:
+    measured = common_factor(judge.groups, match.rules[0].draw)
+    if measured is None:
+        return
+    nearest = min(FACTORS.values(), key=lambda known: abs(math.log(known / measured)))
+    for factor in (nearest, measured):
+        found = judge.match(match.rules, factor)
+        if found.fits:
+            yield found
+            return
 
 
 def _heads_matter(

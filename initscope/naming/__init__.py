@@ -1,8 +1,8 @@
 """From a checkpoint's parameter names to sites, whoever wrote the model; without torch.
 
-    >>> layout = read_names({"h.0.attn.c_attn.weight": (96, 32), "wte.weight": (64, 32)})
-    >>> [(found.label, found.site.fan_out) for found in layout.parameters]
-    [('q', 32), ('k', 32), ('v', 32), ('wte', 64)]
+>>> layout = read_names({"h.0.attn.c_attn.weight": (96, 32), "wte.weight": (64, 32)})
+>>> [(found.label, found.site.fan_out) for found in layout.parameters]
+[('q', 32), ('k', 32), ('v', 32), ('wte', 64)]
 """
 
 from __future__ import annotations

@@ -79,4 +79,5 @@ PARAMETER = re.compile(r"(?P<module>.+)[._](?P<what>weight|bias)$")
 # What models save beside their parameters: masks and rotation tables.
 BUFFER = re.compile(
     r"(?:^|\.)(?:masked_bias|causal_mask|mask|position_ids|inv_freq|freqs_cis|cos|sin)$|\brotary|\brope"
+    r"|\.\d+\.(?:attn|attention|attn\.attention)\.bias$"
 )

@@ -31,9 +31,7 @@ class _Found:
         return self.roles is not None and any(name in self.roles.names for name in names)
 
 
-def read_names(
-    shapes: Mapping[str, Dims], n_head: int = 0, *, saved_heads: int = 0
-) -> Layout:
+def read_names(shapes: Mapping[str, Dims], n_head: int = 0, *, saved_heads: int = 0) -> Layout:
     """Find the GPT behind a checkpoint's names and shapes.
 
     Args:
@@ -62,7 +60,9 @@ def read_names(
 
 def _examples(shapes: Mapping[str, Dims]) -> str:
     names = [repr(name) for name in list(shapes)[:_SHOWN]]
-    return f"the {len(shapes)} tensors ({', '.join(names) or 'none'}{', …' * (len(shapes) > _SHOWN)})"
+    return (
+        f"the {len(shapes)} tensors ({', '.join(names) or 'none'}{', …' * (len(shapes) > _SHOWN)})"
+    )
 
 
 def _buffer(name: str) -> bool:
@@ -136,21 +136,23 @@ class _Sizes:
 
     def _heads(self, given: int, saved: int) -> tuple[int, HeadsFrom]:
         width = self._other("attn_out") or self.n_embd
-        normed = next(
-            (one.dims[0] for one in self.found if one.module.endswith("q_norm")), width
+        if given:
+            return _dividing(given, width), "given"
+        if saved and width % saved == 0:
+            return saved, "saved"
+        size = next((one.dims[0] for one in self.found if one.module.endswith("q_norm")), width)
+        if size < width and width % size == 0:  # one norm for the queries of each head
+            return width // size, "q_norm"
+        return default_heads(width), "width"
+
+
+def _dividing(heads: int, width: int) -> int:
+    if heads < 0 or width % heads:
+        raise UsageError(
+            f"the width {width} of the attention is not a multiple of --n-head {heads}; "
+            f"{default_heads(width)} heads would divide it"
         )
-        told: list[tuple[int, HeadsFrom]] = [(given, "given"), (saved, "saved")]
-        if normed < width:
-            told.append((width // normed, "q_norm"))
-        heads, source = next(
-            ((heads, source) for heads, source in told if heads), (default_heads(width), "width")
-        )
-        if heads < 0 or width % heads:
-            raise UsageError(
-                f"the width {width} of the attention is not a multiple of --n-head {heads}; "
-                f"{default_heads(width)} heads would divide it"
-            )
-        return heads, source
+    return heads
 
 
 def _place(one: _Found, known: Iterable[_Found], shape: Shape) -> Iterator[Named]:
@@ -197,9 +199,7 @@ def _fans(one: _Found, role: str, outputs: int | None, shape: Shape) -> tuple[in
     return d, outputs or (one.dims[0] if one.dims[1] == d else one.dims[1])
 
 
-def _parts(
-    one: _Found, known: Iterable[_Found], shape: Shape
-) -> Iterator[tuple[str, Part | None]]:
+def _parts(one: _Found, known: Iterable[_Found], shape: Shape) -> Iterator[tuple[str, Part | None]]:
     """Split a fused tensor into its roles; a matrix of one role is taken whole."""
     assert one.roles is not None
     names = one.roles.names

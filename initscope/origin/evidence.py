@@ -50,7 +50,9 @@ def _constant(sample: Sample, draw: Draw) -> float:
 
 def _orthogonal(sample: Sample, draw: Draw) -> Evidence:
     """Entries of an orthogonal matrix depend on each other: the angles tell, not the moments."""
-    if not math.isclose(sample.std, draw.std, rel_tol=_EXACT + sample.rounding + _off_centre(sample)):
+    if not math.isclose(
+        sample.std, draw.std, rel_tol=_EXACT + sample.rounding + _off_centre(sample)
+    ):
         return Evidence(IMPOSSIBLE, "std")
     orthogonal = sample.pairs == 0 or sample.alignment < ORTHOGONAL_BELOW
     return Evidence(0.0 if orthogonal else IMPOSSIBLE, "angles")
@@ -86,7 +88,7 @@ def _angles(sample: Sample) -> float:
 
 
 def log_likelihood(sample: Sample, draw: Draw) -> float:
-    """Log-likelihood of all entries; n, Σx² and max \\|x\\| are all that it depends on.
+    """Log-likelihood of all entries; n, Σx² and the largest entry are all that it depends on.
 
     An orthogonal matrix is given that of independent normals; a constant says nothing.
     """

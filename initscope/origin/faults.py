@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
-from initscope.origin.matching import Judge, Miss
+from initscope.origin.matching import Judge, Match, Miss
 from initscope.rules.core import RESIDUAL, Draw, Rule, Site
 from initscope.rules.fan import torch_default
 
@@ -18,6 +18,9 @@ FACTORS = {
     "4": 4.0, "1/4": 0.25, "10": 10.0, "1/10": 0.1, "√3": math.sqrt(3), "1/√3": math.sqrt(1 / 3),
 }  # fmt: skip
 
+# How many times larger the fused matrix is of which a role is a part.
+FUSED = {"q": 3, "k": 3, "v": 3, "mlp_gate": 2, "mlp_up": 2}
+
 Change = Callable[[Site, Draw], Draw | None]
 
 
@@ -27,9 +30,7 @@ def _random(change: Change) -> Change:
 
 
 def _scaled(factor: Callable[[Site], float]) -> Change:
-    return _random(
-        lambda site, draw: dataclasses.replace(draw, scale=draw.scale * factor(site))
-    )
+    return _random(lambda site, draw: dataclasses.replace(draw, scale=draw.scale * factor(site)))
 
 
 def _by(factor: float) -> Change:
@@ -87,10 +88,43 @@ def name_fault(judge: Judge, rule: Rule, miss: Miss) -> str | None:
     return None
 
 
+def ranked(judge: Judge, matches: Sequence[Match]) -> list[Match]:
+    """Sort matches, the best first.
+
+    By the number of groups that do not fit; then rules that fit by their likelihood, and of the
+    others first one whose every misfit is a known mistake, then by the distance.
+    """
+    fewest = min(len(match.misses) for match in matches)
+
+    def order(match: Match) -> tuple[float, ...]:
+        if match.fits:
+            return 0, 0, -match.log_likelihood
+        near = len(match.misses) == fewest
+        return len(match.misses), near and not _explained(judge, match), match.distance
+
+    return sorted(matches, key=order)
+
+
+def _explained(judge: Judge, match: Match) -> bool:
+    return all(name_fault(judge, match.rules[0], miss) for miss in match.misses)
+
+
 def _candidates(rule: Rule, miss: Miss) -> Iterator[tuple[str, Change]]:
     if all(by_depth(rule, member.named.site) for member in miss.members):
         yield from _DEPTH_FAULTS.items()
+    if all(member.named.part for member in miss.members):
+        yield "it was drawn as a part of the fused matrix, whose fan_out is larger", _fused(rule)
     yield from _FAULTS.items()
+
+
+def _fused(rule: Rule) -> Change:
+    """Draw a part of a fused matrix as that matrix: only its fan_out differs."""
+
+    def change(site: Site, _draw: Draw) -> Draw:
+        parts = FUSED.get(site.role, 1)
+        return rule.draw(dataclasses.replace(site, fan_out=parts * site.fan_out))
+
+    return change
 
 
 def _explains(judge: Judge, miss: Miss, change: Change) -> bool:

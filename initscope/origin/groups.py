@@ -83,13 +83,14 @@ def pool(samples: Sequence[Sample], scales: Sequence[float]) -> Sample:
     return Sample(
         count=count, mean=mean, std=math.sqrt(max(second - mean**2, 0.0)),
         mean_abs=sum(s.mean_abs / scale * s.count for s, scale in pairs) / count,
-        low=min(s.low / scale for s, scale in pairs), high=max(s.high / scale for s, scale in pairs),
+        low=min(s.low / scale for s, scale in pairs),
+        high=max(s.high / scale for s, scale in pairs),
         rounding=max(s.rounding for s in samples),
     )  # fmt: skip
 
 
 def describe(samples: Sequence[Sample]) -> str:
-    """Name a distribution: ``normal``, ``uniform``, ``truncated ±2.0 σ``, ``zero``, ``1``, …
+    """Name a distribution: ``normal``, ``truncated ±2.0 σ``, ``orthogonal``, ``constant 1``.
 
     Samples of different spread are compared in units of their own.
     """

@@ -41,7 +41,7 @@ class Miss:
 
     @property
     def distance(self) -> float:
-        """\\|ln(measured / expected)\\|, at most :data:`FARTHEST`."""
+        """Natural log of the larger std over the smaller, at most :data:`FARTHEST`."""
         if not 0 < self.measured < math.inf or self.expected == 0:
             return FARTHEST if self.measured != self.expected else 1.0
         return min(FARTHEST, abs(math.log(self.measured / self.expected)))
@@ -74,11 +74,6 @@ class Match:
     def distance(self) -> float:
         """Mean over the groups of how far their std is from the rule's, in natural logs."""
         return sum(miss.distance for miss in self.misses) / self.groups
-
-    @property
-    def order(self) -> tuple[float, ...]:
-        """Sort key, the best first: groups that fit, then likelihood, else distance."""
-        return (len(self.misses), -self.log_likelihood if self.fits else self.distance)
 
 
 def canonical(draw: Draw) -> tuple[object, ...]:
@@ -163,12 +158,12 @@ def alike(rules: Iterable[Rule], sites: Sequence[Site]) -> list[tuple[Rule, ...]
 
 
 def common_factor(groups: Sequence[Group], draw: Drawing) -> float | None:
-    """Return the one factor between a rule and all random groups, by the largest of them."""
+    """Return the ratio of all random entries to a rule's; None where only one group is random."""
     ratios = list(_ratios(groups, draw))
     if len({label for label, _, _ in ratios}) < 2:
         return None
-    _, _, factor = max(ratios, key=lambda each: each[1])
-    return factor
+    total = sum(count for _, count, _ in ratios)
+    return math.sqrt(sum(count * ratio**2 for _, count, ratio in ratios) / total)
 
 
 def _ratios(groups: Sequence[Group], draw: Drawing) -> Iterator[tuple[str, int, float]]:
@@ -177,6 +172,3 @@ def _ratios(groups: Sequence[Group], draw: Drawing) -> Iterator[tuple[str, int, 
             expected = draw(member.named.site).std
             if expected > 0 and 0 < member.sample.std < math.inf:
                 yield group.label, member.sample.count, member.sample.std / expected
-
-
-__all__ = ["Judge", "Match", "Miss", "alike", "canonical", "common_factor"]
