@@ -56,7 +56,7 @@ def _computable(x: Tensor) -> Tensor:
 
 
 def _sums(x: Tensor, scale: float) -> tuple[float, float, float]:
-    """Sum entries, squares and absolutes in units of ``scale``; chunks in float32, their sums in float64."""
+    """Sum x, its square and its absolute in units of ``scale``; across chunks in float64."""
     total = square = absolute = 0.0
     for chunk in x.reshape(-1).split(CHUNK):
         values = chunk.double() if chunk.dtype == torch.float64 else chunk.float()

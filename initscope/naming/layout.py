@@ -58,10 +58,10 @@ class Shape:
     learned_positions: bool
     untied: bool
 
-    def site(self, role: str, fan_in: int, fan_out: int, layer: int) -> Site:
-        """Return a parameter's place in a model of this size."""
+    def site(self, role: str, module: str, fans: tuple[int, int], layer: int) -> Site:
+        """Return a parameter's place in a model of this size; ``fans``: fan_in and fan_out."""
         return Site(
-            role=role, fan_in=fan_in, fan_out=fan_out, layer=layer,
+            role=role, module=module, fan_in=fans[0], fan_out=fans[1], layer=layer,
             n_layer=self.n_layer, n_embd=self.n_embd, n_head=self.n_head,
             d_ff=self.d_ff, vocab_size=self.vocab_size,
         )  # fmt: skip

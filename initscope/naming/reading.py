@@ -166,8 +166,8 @@ def _place(one: _Found, known: Iterable[_Found], shape: Shape) -> Iterator[Named
 def _norm(one: _Found, shape: Shape) -> Named:
     layer = one.layer if one.layer is not None else _outside(one.module, shape)
     role = "norm_gain" if one.what == "weight" else "norm_bias"
-    width = one.dims[0]
-    return Named(one.name, _label(one.module, one.what), shape.site(role, width, width, layer))
+    site = shape.site(role, one.module, (one.dims[0], one.dims[0]), layer)
+    return Named(one.name, _label(one.module, one.what), site)
 
 
 def _outside(module: str, shape: Shape) -> int:
@@ -183,8 +183,8 @@ def _matrix(one: _Found, role: str, part: Part | None, shape: Shape) -> Named:
     sides = {"wte": -1, "wpe": -1, "head": shape.n_layer}
     layer = one.layer if one.layer is not None else sides[role]
     outputs = part.groups * (part.stop - part.start) if part else None
-    fan_in, fan_out = _fans(one, role, outputs, shape)
-    site = shape.site(role if one.what == "weight" else "bias", fan_in, fan_out, layer)
+    fans = _fans(one, role, outputs, shape)
+    site = shape.site(role if one.what == "weight" else "bias", role, fans, layer)
     return Named(one.name, _label(role, one.what), site, part)
 
 

@@ -162,7 +162,9 @@ def notes(found: Identification) -> Iterator[tuple[str, str]]:
 def multiplies(found: Identification, rule: Rule) -> bool:
     """Whether a rule has factors in the forward pass on a model of this size."""
     shape = found.layout.shape
-    sites = [shape.site("", shape.n_embd, shape.n_embd, layer) for layer in range(shape.n_layer)]
+    sites = [
+        shape.site("", "", (shape.n_embd, shape.n_embd), layer) for layer in range(shape.n_layer)
+    ]
     return any(rule.multipliers(site) != Multipliers() for site in sites)
 
 
