@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from initscope.origin.sample import Sample
 from initscope.origin.shapes import (
+    ROUNDED,
     Shape,
     log_geary,
     log_largest,
@@ -94,6 +95,8 @@ def log_likelihood(sample: Sample, draw: Draw) -> float:
     """
     if draw.std == 0:
         return 0.0
+    if sample.max_abs > draw.bound * (1 + sample.rounding + ROUNDED):
+        return IMPOSSIBLE
     shape = shape_of(draw)
     if shape is not None and shape.cut == 0:
         return -sample.count * math.log(2 * draw.bound)

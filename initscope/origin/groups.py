@@ -103,8 +103,7 @@ def describe(samples: Sequence[Sample]) -> str:
         return "mixed"
     if all(sample.alignment < ORTHOGONAL_BELOW for sample in random):
         return "orthogonal"
-    smallest = min(sample.count for sample in random)
-    return _shape(pool(random, [sample.std for sample in random]), smallest)
+    return _shape(random)
 
 
 def _constant(values: set[float]) -> str:
@@ -114,12 +113,14 @@ def _constant(values: set[float]) -> str:
     return "zero" if value == 0 else f"constant {value:.3g}"
 
 
-def _shape(sample: Sample, smallest: int) -> str:
-    """Name the shape of a sample in units of its own std, known from ``smallest`` entries."""
+def _shape(samples: Sequence[Sample]) -> str:
+    sample = pool(samples, [sample.std for sample in samples])
+    smallest = min(sample.count for sample in samples)
     for name, shape in (("normal", NORMAL), ("uniform", UNIFORM)):
         if _plausible(sample, shape, smallest):
             return name
-    cut = cut_of(sample.max_abs)
+    # The mean of the bounds: each is in units of a std that is itself off.
+    cut = cut_of(sum(sample.max_abs / sample.std for sample in samples) / len(samples))
     if 0 < cut < math.inf and log_geary(sample.mean_abs, sample.count, Shape(cut)) > PLAUSIBLE:
         return f"truncated ±{cut:.1f} σ"
     light = sample.mean_abs > NORMAL.absolute_moment(1)

@@ -20,6 +20,7 @@ from functools import cache
 from initscope.rules.core import Draw, truncated_std
 
 ROOT_2 = math.sqrt(2)
+ROUNDED = 1e-5  # a draw computed in float32 passes its bound by less
 FEW = 30  # below this many entries Geary's ratio is not yet normal
 
 
@@ -145,6 +146,6 @@ def _log_all_within(size: float, count: int, shape: Shape) -> float:
 
 def _log_any_beyond(size: float, count: int, shape: Shape) -> float:
     """At most count · P(|x| > size); a bound that is reached says nothing, one passed all."""
-    if math.isfinite(shape.bound):  # float32, and a bound that is itself rounded
-        return 0.0 if size <= shape.bound * (1 + 1e-5) else -math.inf
+    if math.isfinite(shape.bound):
+        return 0.0 if size <= shape.bound * (1 + ROUNDED) else -math.inf
     return min(0.0, log_normal(size) + math.log(count))
