@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -142,7 +143,8 @@ def _of_index(path: Path, heads: int) -> Checkpoint:
 
 
 def _load(path: Path) -> object:
-    with _refusing(path):
+    with _refusing(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of an old format, before it is read or refused
         return torch.load(
             path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
         )

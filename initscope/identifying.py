@@ -150,15 +150,14 @@ def _rescaled(judge: Judge, matches: Sequence[Match]) -> Match | None:
 
 
 def _times_one_factor(judge: Judge, match: Match) -> Iterator[Match]:
-    measured = common_factor(judge.groups, match.rules[0].draw)
-    if measured is None:
+    common = common_factor(judge.groups, match.rules[0].draw)
+    if common is None:
         return
-    nearest = min(FACTORS.values(), key=lambda known: abs(math.log(known / measured)))
-    for factor in (nearest, measured):
-        found = judge.match(match.rules, factor)
-        if found.fits:
-            yield found
-            return
+    measured, error = common
+    known = [one for one in FACTORS.values() if math.isclose(one, measured, rel_tol=4 * error)]
+    found = judge.match(match.rules, known[0] if known else measured)
+    if found.fits:
+        yield found
 
 
 def _heads_matter(

@@ -14,7 +14,7 @@ from initscope.rules import config_for
 
 # Wide enough that no two rules come within the sampling error of each other.
 SIZE: dict[str, Any] = {
-    "n_layer": 4, "n_embd": 128, "n_head": 4, "vocab_size": 384, "block_size": 96,
+    "n_layer": 4, "n_embd": 64, "n_head": 4, "vocab_size": 384, "block_size": 96,
 }  # fmt: skip
 
 

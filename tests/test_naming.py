@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Mapping
 
 import pytest
 
 from initscope.config import GPTConfig
 from initscope.errors import MeasurementError, UsageError
 from initscope.naming import Layout, Part, read_names
-from initscope.rules import config_for
+from initscope.rules import Site, config_for
 from initscope.sites import all_parameters
 
 D, FF, V = 32, 96, 80
@@ -78,7 +80,7 @@ BLOCKS: dict[str, tuple[str, dict[str, tuple[int, int]], tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-def layout(shapes: dict[str, tuple[int, ...]], **options: int) -> Layout:
+def layout(shapes: Mapping[str, tuple[int, ...]], **options: int) -> Layout:
     return read_names({"wte.weight": (V, D), **shapes}, **options)
 
 
@@ -107,7 +109,11 @@ def parts(found: Layout) -> dict[str, Part | None]:
 
 def test_a_fused_matrix_is_cut_where_its_roles_meet() -> None:
     found = parts(layout({"h.0.attn.c_attn.weight": (3 * D, D)}))
-    assert found == {"q": Part(0, 1, 0, D), "k": Part(0, 1, D, 2 * D), "v": Part(0, 1, 2 * D, 3 * D)}
+    assert found == {
+        "q": Part(0, 1, 0, D),
+        "k": Part(0, 1, D, 2 * D),
+        "v": Part(0, 1, 2 * D, 3 * D),
+    }
     transposed = parts(layout({"h.0.attn.c_attn.weight": (D, 3 * D)}))
     assert transposed["k"] == Part(1, 1, D, 2 * D)
     bias = layout({"h.0.attn.c_attn.weight": (D, 3 * D), "h.0.attn.c_attn.bias": (3 * D,)})
@@ -147,10 +153,8 @@ def test_our_own_names_lead_to_our_own_sites(rule: str) -> None:
     assert found.shape.untied != config.tied
 
 
-def _comparable(site: object, label: str) -> object:
-    import dataclasses
-
-    return dataclasses.replace(site, module=label.removesuffix(".bias"))  # type: ignore[type-var]
+def _comparable(site: Site, label: str) -> Site:
+    return dataclasses.replace(site, module=label.removesuffix(".bias"))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +183,10 @@ def test_layers_that_are_not_there_are_named() -> None:
 
 
 def test_heads_come_from_where_they_are_known() -> None:
-    shapes = {"layers.0.self_attn.q_proj.weight": (D, D), "layers.0.self_attn.o_proj.weight": (D, D)}
+    shapes = {
+        "layers.0.self_attn.q_proj.weight": (D, D),
+        "layers.0.self_attn.o_proj.weight": (D, D),
+    }
     normed = {**shapes, "layers.0.self_attn.q_norm.weight": (4,)}
     for more, options, expected in [
         (shapes, {}, (1, "width")), (shapes, {"n_head": 2}, (2, "given")),
@@ -188,7 +195,7 @@ def test_heads_come_from_where_they_are_known() -> None:
     ]:  # fmt: skip
         shape = layout(more, **options).shape  # type: ignore[arg-type]
         assert (shape.n_head, shape.heads_from) == expected
-    with pytest.raises(UsageError, match="width 32 .* not a multiple of --n-head 5"):
+    with pytest.raises(UsageError, match=r"width 32 .* not a multiple of --n-head 5"):
         layout(shapes, n_head=5)
 
 

@@ -76,8 +76,8 @@ _FAULTS: dict[str, Change] = {
     "it was drawn from a normal of the same std": _random(
         lambda _site, draw: Draw.normal(draw.std)
     ),
-    **{f"the std is off by ×{name}": _by(factor) for name, factor in FACTORS.items()},
 }
+_NUMBERS = {f"the std is off by ×{name}": _by(factor) for name, factor in FACTORS.items()}
 
 
 def name_fault(judge: Judge, rule: Rule, miss: Miss) -> str | None:
@@ -92,7 +92,7 @@ def ranked(judge: Judge, matches: Sequence[Match]) -> list[Match]:
     """Sort matches, the best first.
 
     By the number of groups that do not fit; then rules that fit by their likelihood, and of the
-    others first one whose every misfit is a known mistake, then by the distance.
+    others first one whose every misfit is a known mistake, and no mere number; then by distance.
     """
     fewest = min(len(match.misses) for match in matches)
 
@@ -100,13 +100,15 @@ def ranked(judge: Judge, matches: Sequence[Match]) -> list[Match]:
         if match.fits:
             return 0, 0, -match.log_likelihood
         near = len(match.misses) == fewest
-        return len(match.misses), near and not _explained(judge, match), match.distance
+        return len(match.misses), _obscure(judge, match) if near else 0, match.distance
 
     return sorted(matches, key=order)
 
 
-def _explained(judge: Judge, match: Match) -> bool:
-    return all(name_fault(judge, match.rules[0], miss) for miss in match.misses)
+def _obscure(judge: Judge, match: Match) -> int:
+    """Rate the worst explained misfit: 0 for a mistake, 1 for a mere number, 2 for neither."""
+    faults = [name_fault(judge, match.rules[0], miss) for miss in match.misses]
+    return max(2 if fault is None else int(fault in _NUMBERS) for fault in faults)
 
 
 def _candidates(rule: Rule, miss: Miss) -> Iterator[tuple[str, Change]]:
@@ -114,7 +116,7 @@ def _candidates(rule: Rule, miss: Miss) -> Iterator[tuple[str, Change]]:
         yield from _DEPTH_FAULTS.items()
     if all(member.named.part for member in miss.members):
         yield "it was drawn as a part of the fused matrix, whose fan_out is larger", _fused(rule)
-    yield from _FAULTS.items()
+    yield from {**_FAULTS, **_NUMBERS}.items()
 
 
 def _fused(rule: Rule) -> Change:

@@ -157,13 +157,17 @@ def alike(rules: Iterable[Rule], sites: Sequence[Site]) -> list[tuple[Rule, ...]
     return [tuple(found) for found in classes.values()]
 
 
-def common_factor(groups: Sequence[Group], draw: Drawing) -> float | None:
-    """Return the ratio of all random entries to a rule's; None where only one group is random."""
+def common_factor(groups: Sequence[Group], draw: Drawing) -> tuple[float, float] | None:
+    """Return the ratio of all random entries to a rule's, and its relative standard error.
+
+    None where only one group is random. The error is that of normal entries, the largest.
+    """
     ratios = list(_ratios(groups, draw))
     if len({label for label, _, _ in ratios}) < 2:
         return None
     total = sum(count for _, count, _ in ratios)
-    return math.sqrt(sum(count * ratio**2 for _, count, ratio in ratios) / total)
+    square = sum(count * ratio**2 for _, count, ratio in ratios) / total
+    return math.sqrt(square), 1 / math.sqrt(2 * total)
 
 
 def _ratios(groups: Sequence[Group], draw: Drawing) -> Iterator[tuple[str, int, float]]:
