@@ -10,6 +10,7 @@ from torch import Tensor
 
 from initscope.construction import build
 from initscope.gpt import GPT
+from initscope.origin.result import Identification
 from initscope.rules import config_for
 
 # Wide enough that no two rules come within the sampling error of each other.
@@ -36,3 +37,18 @@ def faulty(
             changed += 1
     assert changed, paths
     return found
+
+
+def misfits(found: Identification) -> dict[str, tuple[list[int], str | None]]:
+    """Return, by group, the layers at fault and the mistake that is named."""
+    return {
+        miss.group.label: (
+            [m.named.site.layer for m in miss.members], found.fault(found.nearest, miss)
+        )
+        for miss in found.nearest.misses
+    }  # fmt: skip
+
+
+def times(factor: float) -> Callable[[Tensor], Tensor]:
+    """Return what multiplies by a factor."""
+    return lambda x: x * factor

@@ -12,6 +12,7 @@ import torch
 from checkpoints import SIZE, faulty, model
 from command_line import Command, in_process
 from initscope import identify
+from initscope.origin import words
 from initscope.origin.document import document
 from initscope.origin.result import Identification
 from initscope.table.origin import identify_report
@@ -127,6 +128,12 @@ def test_json_of_what_is_not_finite_is_strict() -> None:
     found = identify(faulty(lambda x: x * float("nan"), "attn_out"))
     text = json.dumps(document(found, 3), allow_nan=False)
     assert json.loads(text)["matches"][0]["misfits"][0]["measured"] is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+def test_the_dtype_is_named(dtype: torch.dtype) -> None:
+    found = identify(model(n_layer=1).to(dtype))
+    assert words.facts(found)[-1] == str(dtype).removeprefix("torch.")
 
 
 def test_top_says_how_many_rules(broken: Identification) -> None:

@@ -196,7 +196,7 @@ def facts(found: Identification) -> list[str]:
 
 def _saved_as(groups: Sequence[Group]) -> str:
     rounding = max(member.sample.rounding for group in groups for member in group.members)
-    known = {2.0**-9: "bfloat16", 2.0**-11: "float16", 2.0**-24: "float32", 2.0**-53: "float64"}
+    known = {2.0**-8: "bfloat16", 2.0**-11: "float16", 2.0**-24: "float32", 2.0**-53: "float64"}
     return known.get(rounding, "8 bit or less")
 
 
