@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from initscope.config import GPTConfig
     from initscope.construction import build
     from initscope.errors import InitscopeError, MeasurementError, UsageError
+    from initscope.identifying import identify
     from initscope.judging import judge
     from initscope.options import Options
     from initscope.profile import Profile
@@ -42,6 +43,7 @@ __all__ = [
     "build",
     "compare",
     "get_rule",
+    "identify",
     "inspect",
     "judge",
     "load",
@@ -61,6 +63,7 @@ _HOMES = {
     "build": "construction",
     "compare": "sweep",
     "get_rule": "rules",
+    "identify": "identifying",
     "inspect": "sweep",
     "judge": "judging",
     "load": "store",

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from initscope import __version__
-from initscope.cli import check, compare, explain, inspect, rules, show
+from initscope.cli import check, compare, explain, identify, inspect, rules, show
 from initscope.errors import ExitCode, InitscopeError
 from initscope.tuning import tune
 
@@ -27,8 +27,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",  # "rich" takes the [defaults] in the help for its own tags
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (inspect, compare, check, explain, rules, show):
-    app.command(no_args_is_help=module in {compare, explain, show})(module.command)
+for module in (inspect, compare, check, identify, explain, rules, show):
+    app.command(no_args_is_help=module in {compare, explain, identify, show})(module.command)
 
 
 def _version(wanted: bool) -> None:

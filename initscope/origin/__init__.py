@@ -1,0 +1,1 @@
+"""Where weights come from: their distribution against the catalogue of rules; without torch."""
