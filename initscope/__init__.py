@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from initscope.judging import judge
     from initscope.options import Options
     from initscope.profile import Profile
-    from initscope.rules import Draw, Rule, Site, get_rule
+    from initscope.rules import Draw, Rule, Site, get_rule, rule
     from initscope.store import load
     from initscope.sweep import compare, inspect
 
@@ -45,6 +45,7 @@ __all__ = [
     "inspect",
     "judge",
     "load",
+    "rule",
 ]
 
 _HOMES = {
@@ -64,6 +65,7 @@ _HOMES = {
     "inspect": "sweep",
     "judge": "judging",
     "load": "store",
+    "rule": "rules",
 }
 
 

@@ -23,7 +23,12 @@ from initscope.profile import Profile, Run, concat, frame
 from initscope.rules import config_for, get_rule
 from initscope.rules.core import Rule
 from initscope.rules.variants import zeros_perturbed
-from initscope.sites import block_parameters, embedding_parameters, head_parameters
+from initscope.sites import (
+    block_parameters,
+    embedding_parameters,
+    head_parameters,
+    require_draws,
+)
 from initscope.stream import measure
 from initscope.tokens import describe, tokens
 
@@ -88,6 +93,8 @@ def measure_seeds(
     allocation = Allocation(choose_device(options.device).device, choose_dtype(options.dtype))
     require_memory(allocation.device, needed_bytes(config, options, allocation.dtype.itemsize))
     depths = options.depths(config)
+    for depth in depths:
+        require_draws(rule, config.at_depth(depth))
     progress = Counter(report, rule.name, sum(depths) * len(seeds), options)
     tables = [
         measure_once(config.at_depth(depth), rule, options, allocation, seed, progress)
@@ -136,13 +143,15 @@ def compare(
     """Measure several rules on the same tokens and base random numbers.
 
     ``config`` is one architecture for all, or one for each rule; a depth alone gives each rule
-    its own (:func:`~initscope.rules.config_for`). All names are checked before the first
+    its own (:func:`~initscope.rules.config_for`). All rules are checked before the first
     measurement. See :func:`inspect`.
     """
     known = [get_rule(rule) for rule in rules]
     if isinstance(config, int):
         config = [config_for(rule, n_layer=config) for rule in known]
     configs = [config] * len(known) if isinstance(config, GPTConfig) else config
+    for own, rule in zip(configs, known, strict=True):
+        require_draws(rule, own)
     return [
         inspect(own, rule, options, report=report) for own, rule in zip(configs, known, strict=True)
     ]
