@@ -18,9 +18,18 @@ def find_rule(name: str) -> Rule:
     return get_rule(name) if name.partition(":")[0] in RULES else get_rule(name, load_rules())
 
 
+def known_rules() -> list[str]:
+    """Return the names of all rules, those of the nearest settings file too.
+
+    Raises:
+        UsageError: for settings that cannot be right.
+    """
+    return rule_names(load_rules())
+
+
 def complete_rule(incomplete: str) -> list[str]:
     """Complete a rule's name; settings that are wrong are no matter for a completion."""
-    own: dict[str, Rule] = {}
+    names = rule_names()
     with suppress(UsageError):
-        own = load_rules()
-    return [name for name in rule_names(own) if name.startswith(incomplete)]
+        names = known_rules()
+    return [name for name in names if name.startswith(incomplete)]

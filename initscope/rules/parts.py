@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TypeVar
 
+from initscope.errors import unknown
 from initscope.rules.core import EMBEDDINGS, RESIDUAL, ROLES, Multipliers
 
 T = TypeVar("T")
@@ -40,6 +41,12 @@ def spread(said: Mapping[str, T]) -> dict[str, T]:
 
     >>> spread({"attn_out": 1, "residual": 2})
     {'attn_out': 1, 'mlp_down': 2}
+
+    Raises:
+        UsageError: for a key that names none.
     """
+    for key in said:
+        if key not in PARTS:
+            raise unknown("role, group or factor", key, PARTS)
     widest_first = sorted(said, key=lambda key: -len(PARTS[key]))
     return {part: said[key] for key in widest_first for part in PARTS[key]}
