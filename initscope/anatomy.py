@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from initscope.config import GPTConfig
 from initscope.errors import UsageError
@@ -28,6 +29,25 @@ _NORMED = {
     "pre": "what is read", "post": "the stream", "sandwich": "what is read and written",
     "none": "nothing",
 }  # fmt: skip
+
+
+class Sampled(Protocol):
+    """What was measured on a real draw."""
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the entries."""
+
+    @property
+    def error(self) -> float:
+        """Standard error of the std."""
+
+    @property
+    def entries(self) -> int:
+        """How many entries were drawn."""
+
+
+Sampler = Callable[[Parameter, Draw], Sampled | None]
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,8 @@ def _explain_rule(name: str, shape: Shape, *, json: bool) -> None:
     config = shape.config(rule)
 
     from initscope.sample import sample
-    from initscope.table.anatomy import rule_document, rule_report
+    from initscope.table.anatomy import rule_report
+    from initscope.table.dissection import rule_document
 
     seeded = partial(sample, seed=0)
     if json:

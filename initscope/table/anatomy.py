@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from rich.console import RenderableType
 
 from initscope import captions
-from initscope.anatomy import Drawn, Factor, Part, factors, parts
+from initscope.anatomy import Drawn, Factor, Part, Sampled, Sampler, factors, parts
 from initscope.captions import Note
 from initscope.config import GPTConfig
 from initscope.notation import MISSING, count, number
 from initscope.rules import Rule
-from initscope.rules.core import Draw
 from initscope.rules.parts import VECTORS
-from initscope.sites import Parameter
-from initscope.table.catalogue import facts
 from initscope.table.sheet import Cell, Column, Page, Report, numeric
-
-
-class Sampled(Protocol):
-    """What was measured on a real draw."""
-
-    @property
-    def std(self) -> float:
-        """Standard deviation of the entries."""
-
-    @property
-    def error(self) -> float:
-        """Standard error of the std."""
-
-    @property
-    def entries(self) -> int:
-        """How many entries were drawn."""
-
-
-Sampler = Callable[[Parameter, Draw], Sampled | None]
 
 
 class _Row(NamedTuple):
@@ -170,8 +147,8 @@ _MULTIPLIED = {
 def _factor_note(factor: Factor) -> Note:
     first, last = map(number, factor.values)
     text = first if first == last else f"{first} in the first layer to {last} in the last"
-    if factor.formula is not None:
-        text = f"{spelt(factor.formula)} = {text}"
+    if factor.formula not in {None, text}:
+        text = f"{spelt(factor.formula or '')} = {text}"
     return Note(f"× {factor.name}", f"{text}: {_MULTIPLIED[factor.name]}")
 
 
@@ -188,64 +165,11 @@ def _remarks(config: GPTConfig, rows: Sequence[_Row]) -> Iterator[Note]:
     lacking = [part_name(row.part) for row in rows if not row.part.present]
     names = [name for name in dict.fromkeys(lacking) if name != "head"]
     if names:
-        yield Note(
-            "none", f"the model has no {' and no '.join(names)}: its row is what it would get"
-        )
+        text = f"the model has no {' and no '.join(names)}; the table has what they would get"
+        yield Note("none", text)
     if any(len(row.part.ends) > 1 for row in rows):
         yield Note("[layer]", "the rule goes by it: the first and the last are shown")
     yield Note("names", "nanoGPT's c_proj are attn_out and mlp_down, c_attn q, k, v, c_fc mlp_up")
     most = max((row.sampled.entries for row in rows if row.sampled), default=0)
     yield Note("drawn", f"std of a real draw, seed 0: the first tensor of each, of which at most "
                f"{count(most)} entries; ± its standard error")  # fmt: skip
-
-
-# --- JSON ---
-
-
-def rule_document(config: GPTConfig, rule: Rule, sampler: Sampler) -> dict[str, Any]:
-    """Return what :func:`rule_report` shows, and more of it, ready for JSON."""
-    return {
-        "rule": facts(rule),
-        "config": config.to_dict(),
-        "multipliers": [
-            {"name": one.name, "first": one.values[0], "last": one.values[1],
-             "formula": one.formula}
-            for one in factors(config, rule)
-        ],
-        "parameters": [_part_facts(part, sampler) for part in parts(config, rule)],
-    }  # fmt: skip
-
-
-def _part_facts(part: Part, sampler: Sampler) -> dict[str, Any]:
-    return {
-        "role": part.role,
-        "names": list(part.labels),
-        "present": part.present,
-        "shapes": [list(shape) for shape in part.shapes],
-        "tensors": part.tensors,
-        "entries": part.entries,
-        "stream": part.effect,
-        "draws": [_draw_facts(drawn, sampler) for drawn in part.ends],
-    }
-
-
-def _draw_facts(drawn: Drawn, sampler: Sampler) -> dict[str, Any]:
-    draw, sampled = drawn.draw, sampler(drawn.parameter, drawn.draw)
-    return {
-        "layer": drawn.parameter.site.layer,
-        "distribution": draw.kind,
-        "formula": drawn.formula,
-        "scale": _finite(draw.scale),
-        "cut": _finite(draw.cut),
-        "mean": _finite(draw.mean),
-        "std": _finite(draw.std),
-        "bound": _finite(draw.bound),
-        "drawn_std": None if sampled is None else _finite(sampled.std),
-        "drawn_error": None if sampled is None else _finite(sampled.error),
-        "drawn_entries": None if sampled is None else sampled.entries,
-        "multiplier": drawn.factor,
-    }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
