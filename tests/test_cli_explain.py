@@ -14,7 +14,7 @@ from initscope.anatomy import factors, parts
 from initscope.config import GPTConfig
 from initscope.construction import build
 from initscope.rules import RULES, Draw, Rule, config_for, get_rule
-from initscope.sample import MOST, MOST_ORTHOGONAL, sample
+from initscope.sample import MOST, MOST_ORTHOGONAL, Sample, sample
 from initscope.sites import Parameter, all_parameters
 from initscope.table.anatomy import rule_report
 from initscope.table.sheet import Report
@@ -79,8 +79,10 @@ def test_what_is_not_given_is_as_inspect_has_it(cli: Command) -> None:
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_fits(rule: str, width: int) -> None:
+    config = config_for(rule, n_layer=6, n_embd=64)
+    found = rule_report(config, get_rule(rule), lambda _p, draw: Sample(draw.std, 1e-4, 999))
     for encoding in ("utf-8", "ascii"):
-        text = report(rule, width, encoding)
+        text = printed(found, width, encoding)
         assert max(len(line.rstrip()) for line in text.splitlines()) <= width
         assert "…" not in text
         assert "~" not in text
