@@ -45,8 +45,9 @@ def rules(folder: Path, text: str, name: str = "initscope.toml") -> dict[str, Ru
 
 
 def complaint(folder: Path, text: str) -> str:
+    (folder / "initscope.toml").write_text(text, encoding="utf-8")
     with pytest.raises(UsageError) as caught:
-        rules(folder, text)
+        load_settings(start=folder)
     return str(caught.value)
 
 
@@ -84,6 +85,7 @@ def test_a_check_of_the_file_may_name_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("check.rule = ['nanogpt:std=1', 'nanogpt:std=1']", 'names "nanogpt:std=1" twice'),
         ("rules = 3", "initscope.toml: rules: must be a table of tables, not 3"),
         ("rules.a = 3", "rules.a: must be a table with a base"),
         ("rules.a.std = 3", 'rules.a: must be a table with a base, as base = "nanogpt"'),
@@ -167,6 +169,15 @@ def test_a_rule_that_fails_at_some_depths_is_listed(cli: Command, tmp_path: Path
     (tmp_path / "initscope.toml").write_text(text)
     listed = {rule["name"]: rule for rule in json.loads(cli("rules", "--json").out)["rules"]}
     assert listed["deep"]["depth_scaled"] is None
+
+
+def test_a_built_in_rule_is_explained_beside_settings_that_are_wrong(
+    cli: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "initscope.toml").write_text("rules = 3")
+    for name, code in (("nanogpt", 0), ("IS001", 0), ("mine", 2)):
+        shape = ("--n-layer", "1", "--n-embd", "32") if name == "nanogpt" else ()
+        assert cli("explain", name, *shape).code == code
 
 
 def test_they_are_completed(cli: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

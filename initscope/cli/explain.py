@@ -13,6 +13,7 @@ from initscope.cli.output import show
 from initscope.cli.signature import with_options
 from initscope.errors import UsageError, unknown
 from initscope.files import STDOUT, deliver
+from initscope.rules import RULES
 
 if TYPE_CHECKING:
     from initscope.checks import Check
@@ -58,10 +59,10 @@ def _check(name: str) -> Check | None:
     from initscope.checks import CHECKS
 
     checks = {**CHECKS, **{check.name: check for check in CHECKS.values()}}
-    rules = known_rules()
-    if name.upper() not in CHECKS and name not in checks and name.partition(":")[0] not in rules:
+    found, rule = CHECKS.get(name.upper()) or checks.get(name), name.partition(":")[0]
+    if found is None and rule not in RULES and rule not in (rules := known_rules()):
         raise unknown("rule or check", name, [*rules, *checks])
-    return CHECKS.get(name.upper()) or checks.get(name)
+    return found
 
 
 def _explain_check(check: Check, shape: Shape, *, json: bool) -> None:

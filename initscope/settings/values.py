@@ -81,9 +81,10 @@ def choice(value: object, kind: str, names: Iterable[str]) -> str:
 def several(value: object, read: Reader, fewest: int = 1) -> tuple[Any, ...]:
     """Read a list without repetitions, or a value alone."""
     items = [read(item) for item in (value if isinstance(value, list) else [value])]
-    twice = [item for item in items if items.count(item) > 1]
+    names = [item.name if isinstance(item, Rule) else item for item in items]
+    twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise UsageError(f"names {_shown(getattr(twice[0], 'name', twice[0]))} twice")
+        raise UsageError(f"names {_shown(twice[0])} twice")
     if len(items) < fewest:
         raise UsageError("must not be an empty list")
     return tuple(items)
