@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import argparse
 
-from initscope import Draw, GPTConfig, Options, Rule, Site, compare, judge
-from initscope.rules import get_rule
+from initscope import Draw, GPTConfig, Options, Site, compare, get_rule, judge, rule
 
 
-def fan_in(site: Site) -> Draw:
-    """Draw matrices from N(0, 1/sqrt(fan_in)), and what writes to the stream by depth too."""
+@rule(
+    "own",
+    source="this example",
+    formulas={"blocks": "1/sqrt(fan_in)", "residual": "1/sqrt(2*n_layer*fan_in)"},
+)
+def own(site: Site) -> Draw:
+    """N(0, 1/sqrt(fan_in)), the residual weights by 1/sqrt(2·n_layer) too; the rest as nanoGPT."""
     if site.role in {"q", "k", "v", "mlp_gate", "mlp_up"}:
         return Draw.normal(site.fan_in**-0.5)
     if site.role in {"attn_out", "mlp_down"}:
         return Draw.normal((2 * site.n_layer * site.fan_in) ** -0.5)
     return get_rule("nanogpt").draw(site)  # embeddings, norms and biases
-
-
-OWN = Rule(
-    name="own",
-    summary="N(0, 1/sqrt(fan_in)), the residual weights by 1/sqrt(2·n_layer) too",
-    source="this example",
-    draw=fan_in,
-)
 
 
 def main() -> None:
@@ -33,7 +29,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
     config = GPTConfig(n_layer=args.n_layer, n_embd=args.n_embd)
-    for profile in compare(config, ["nanogpt", OWN], Options(seeds=args.seeds)):
+    for profile in compare(config, ["nanogpt", "own"], Options(seeds=args.seeds)):
         final = profile.stream().iloc[-1].mean()
         print(f"{judge(profile).headline}; final residual variance {final:.3g}")
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from initscope.judging import judge
     from initscope.options import Options
     from initscope.profile import Profile
-    from initscope.rules import Draw, Rule, Site, get_rule
+    from initscope.rules import Draw, Rule, Site, get_rule, rule
     from initscope.store import load
     from initscope.sweep import compare, inspect
 
@@ -47,6 +47,7 @@ __all__ = [
     "inspect",
     "judge",
     "load",
+    "rule",
 ]
 
 _HOMES = {
@@ -67,6 +68,7 @@ _HOMES = {
     "inspect": "sweep",
     "judge": "judging",
     "load": "store",
+    "rule": "rules",
 }
 
 

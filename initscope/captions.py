@@ -30,7 +30,17 @@ class Note(NamedTuple):
 
 def facts(profile: Profile) -> list[str]:
     """Say in a few words each how the model is built and how it was measured."""
-    config, run = profile.config, profile.run
+    run = profile.run
+    return [
+        *architecture(profile.config),
+        f"tokens {run.tokens}",
+        f"{run.dtype} on {run.device}",
+        _seeds(run.seeds),
+    ]
+
+
+def architecture(config: GPTConfig) -> list[str]:
+    """Say how the model is built."""
     return [
         *shape(config),
         f"{count(_parameters(config))} parameters",
@@ -39,9 +49,6 @@ def facts(profile: Profile) -> list[str]:
         f"{config.positions} positions" if config.positions != "rope" else "rope",
         "tied head" if config.tied else "untied head",
         "biases" if config.bias else "no biases",
-        f"tokens {run.tokens}",
-        f"{run.dtype} on {run.device}",
-        _seeds(run.seeds),
     ]
 
 

@@ -42,7 +42,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     >>> str(unknown("rule", "nanogtp", ["nanogpt", "xavier"]))
     "unknown rule 'nanogtp': did you mean 'nanogpt'?"
     """
-    names = list(known)
+    names = {known_name.lower(): known_name for known_name in known}
     near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
+    hint = f"did you mean {names[near[0]]!r}?" if near else f"known are {', '.join(names.values())}"
     return UsageError(f"unknown {kind} {name!r}: {hint}")

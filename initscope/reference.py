@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 from initscope.bounds import Bounds
 from initscope.checks import CHECKS, Check, reason
@@ -26,6 +27,19 @@ name in `--bound NAME=NUMBER` or under `[tool.initscope.check.bounds]`.
 def threshold(check: Check) -> str:
     """Say what a check compares with: ``depth_exponent = 0.5``; empty without a number."""
     return f"{check.bound} = {getattr(Bounds(), check.bound):g}" if check.bound else ""
+
+
+def check_facts(check: Check) -> dict[str, Any]:
+    """Return what is known of a check, ready for JSON."""
+    return {
+        "code": check.code,
+        "name": check.name,
+        "level": check.level.value,
+        "summary": check.summary,
+        "bound": check.bound or None,
+        "threshold": getattr(Bounds(), check.bound) if check.bound else None,
+        "reason": reason(check),
+    }
 
 
 def check_lines(check: Check) -> list[str]:

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from initscope.config import GPTConfig
-from initscope.rules.core import Site
+from initscope.errors import UsageError
+from initscope.notation import layer_name
+from initscope.rules.core import Draw, Multipliers, Rule, Site
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +106,29 @@ def all_parameters(config: GPTConfig) -> Iterator[Parameter]:
     for layer in range(config.n_layer):
         yield from block_parameters(config, layer)
     yield from head_parameters(config)
+
+
+def require_draws(rule: Rule, config: GPTConfig) -> None:
+    """See that a rule answers for every parameter and layer, before anything is measured.
+
+    Raises:
+        UsageError: naming the place where its function fails, whatever that raises.
+    """
+    where = ""
+    try:
+        for parameter in all_parameters(config):
+            where = f"{parameter.label}, {layer_name(parameter.site.layer, config.n_layer)}"
+            _require(rule.draw(parameter.site), Draw)
+        for layer in range(-1, config.n_layer + 1):
+            where = f"multipliers, {layer_name(layer, config.n_layer)}"
+            _require(rule.multipliers(model_site(config, layer)), Multipliers)
+    except UsageError as error:
+        raise UsageError(f"rule {rule.name!r} ({where}): {error}") from error
+    except Exception as error:
+        trouble = f"{type(error).__name__}: {error}"
+        raise UsageError(f"rule {rule.name!r} fails ({where}): {trouble}") from error
+
+
+def _require(given: object, kind: type) -> None:
+    if not isinstance(given, kind):
+        raise UsageError(f"it gives {type(given).__name__} instead of {kind.__name__}")

@@ -28,7 +28,12 @@ from initscope.profile import Profile, Run, concat, frame
 from initscope.rules import config_for, get_rule
 from initscope.rules.core import Rule
 from initscope.rules.variants import zeros_perturbed
-from initscope.sites import block_parameters, embedding_parameters, head_parameters
+from initscope.sites import (
+    block_parameters,
+    embedding_parameters,
+    head_parameters,
+    require_draws,
+)
 from initscope.stream import measure
 from initscope.tokens import describe, tokens
 
@@ -97,8 +102,10 @@ def _measure(
          for depth in options.depths(config) for seed in seeds]
         for config, rule in requests
     ]  # fmt: skip
-    for config, _ in requests:  # all of them, before hours go into the first
+    for config, rule in requests:  # all of them, before hours go into the first
         require_memory(allocation.device, needed_bytes(config, options, allocation.dtype.itemsize))
+        for depth in options.depths(config):
+            require_draws(rule, config.at_depth(depth))
     tables = iter(_run(list(chain.from_iterable(passes)), options, allocation, report))
     return [
         Profile(
@@ -176,7 +183,7 @@ def compare(
     """Measure several rules on the same tokens and base random numbers.
 
     ``config`` is one architecture for all, or one for each rule; a depth alone gives each rule
-    its own (:func:`~initscope.rules.config_for`). All names are checked before the first
+    its own (:func:`~initscope.rules.config_for`). All rules are checked before the first
     measurement. See :func:`inspect`.
     """
     options = options or Options()

@@ -220,7 +220,7 @@ def test_the_example_of_the_documentation_is_right(tmp_path: Path) -> None:
     assert settings.__doc__
     _, _, example = settings.__doc__.partition("::\n")
     check = one(tmp_path, example)
-    assert (check.name, len(list(check.cases()))) == ("pretrain", 4)
+    assert (check.name, len(list(check.cases()))) == ("pretrain", 6)
     assert check.bounds == Bounds(depth_exponent=0.3)
 
 

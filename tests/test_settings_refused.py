@@ -24,7 +24,7 @@ def complaint(folder: Path, text: str, name: str = "initscope.toml") -> str:
     ("text", "key", "hint"),
     [
         ("chek.seeds = 1", "chek", "did you mean 'check'?"),
-        ("rules.own.std = 1", "rules", "known are check, checks"),
+        ("ruls.own.std = 1", "ruls", "did you mean 'rules'?"),
         ("check.n_layers = 1", "check.n_layers", "did you mean 'n_layer'?"),
         ("check.seed = 1", "check.seed", "did you mean 'seeds'?"),
         ("check.bounds.headrom = 1", "check.bounds.headrom", "did you mean 'headroom'?"),

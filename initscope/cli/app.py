@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from initscope import __version__
 from initscope.cli import check, compare, explain, identify, inspect, rules, show
 from initscope.errors import ExitCode, InitscopeError
+from initscope.rules.plugins import PluginWarning
 from initscope.tuning import tune
 
 _EPILOG = "Exit codes: 0 done · 1 out of bounds · 2 wrong request · 3 the measurement failed."
@@ -49,6 +51,22 @@ def _root(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; no exception leaves it."""
     tune()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", PluginWarning)
+        before = warnings.showwarning
+        warnings.showwarning = lambda *said, **more: _warn(before, *said, **more)
+        return _run(argv)
+
+
+def _warn(before: Callable[..., None], message: Warning | str, *said: Any, **more: Any) -> None:  # noqa: ANN401 - passed on
+    """Say in a line what is wrong with a plugin; other warnings are Python's."""
+    if isinstance(message, PluginWarning):
+        _complain(f"warning: {message}")
+    else:
+        before(message, *said, **more)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
         app(None if argv is None else list(argv), prog_name="initscope")
     except SystemExit as stop:

@@ -16,6 +16,7 @@ from initscope.cli.signature import with_options
 from initscope.errors import ExitCode, UsageError
 from initscope.files import check_writable, deliver
 from initscope.formats import render
+from initscope.rules import get_rule
 from initscope.settings import CheckSettings, load_settings
 from initscope.store import load
 
@@ -79,7 +80,10 @@ def _settings(gate: Gate, shape: Shape, measurement: Measurement) -> list[CheckS
     settings = load_settings(Path(gate.config) if gate.config else None)
     fields = shape.chosen()
     depth = fields.pop("n_layer", None)
-    flags = {**gate.flags(), "depths": [depth] if depth is not None else None}
+    rules = [get_rule(name, settings.rules) for name in gate.rule] if gate.rule else None
+    flags = {
+        **gate.flags(), "rules": rules, "depths": [depth] if depth is not None else None
+    }  # fmt: skip
     changed = [
         one.replace(shape=fields or None, measurement=measurement.chosen() or None, **flags)
         for one in settings.checks

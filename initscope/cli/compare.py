@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from initscope.cli.groups import Measurement, RuleNames, Shape
+from initscope.cli.naming import find_rule
 from initscope.cli.output import Output, announce, progress, say
 from initscope.cli.signature import with_options
 from initscope.cli.view import view
@@ -13,21 +14,19 @@ def compare(rules: RuleNames, shape: Shape, measurement: Measurement, output: Ou
 
     initscope compare nanogpt xavier --n-layer 48 --plot rules.png
     """
-    from initscope.rules import get_rule
-
-    configs, options = [shape.config(rule) for rule in rules], measurement.options()
+    found = [find_rule(rule) for rule in rules]
+    configs, options = [shape.config(rule) for rule in found], measurement.options()
     output.check()
-    for rule in rules:
-        brought = get_rule(rule).architecture
-        if brought:
-            said = ", ".join(f"{name}={value}" for name, value in brought.items())
-            say(f"{rule} brings its own architecture, where no option says otherwise: {said}")
+    for rule in found:
+        if rule.architecture:
+            said = ", ".join(f"{name}={value}" for name, value in rule.architecture.items())
+            say(f"{rule.name} brings its own architecture, where no option says otherwise: {said}")
     with progress() as report:
         from initscope.judging import judge
         from initscope.sweep import compare as measure
 
         announce(options)
-        profiles = measure(configs, rules, options, report=report)
+        profiles = measure(configs, found, options, report=report)
 
     verdicts = [judge(profile) for profile in profiles]
     output.write(profiles, lambda: view(profiles, verdicts, all_layers=output.all_layers))

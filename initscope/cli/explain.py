@@ -2,24 +2,101 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Argument, echo
+from typer import Argument, Option, echo
 
+from initscope.cli.groups import Shape
+from initscope.cli.naming import complete_rule, find_rule, known_rules
+from initscope.cli.output import show
 from initscope.cli.signature import with_options
+from initscope.errors import UsageError, unknown
+from initscope.files import STDOUT, deliver
+from initscope.rules import RULES
+
+if TYPE_CHECKING:
+    from initscope.checks import Check
+
+SCHEMA = 1  # of the JSON; 1: the first
+
+
+def _complete(incomplete: str) -> list[str]:
+    from initscope.checks import CHECKS
+
+    return [*complete_rule(incomplete), *(code for code in CHECKS if code.startswith(incomplete))]
 
 
 def explain(
-    check: Annotated[str, Argument(metavar="CHECK", help="A check's code or name: IS001.")],
+    name: Annotated[
+        str,
+        Argument(
+            metavar="RULE|CHECK",
+            help="A rule, as --rule takes it, or a check's code or name: IS001.",
+            autocompletion=_complete,
+        ),
+    ],
+    shape: Shape,
+    json: Annotated[bool, Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Explain a check: what it wants, its threshold, why, and the source.
+    """Explain a rule on a model, parameter by parameter, or what a check wants and why.
 
-    initscope explain IS001
+    initscope explain nanogpt --n-layer 48
     """
-    from initscope.checks import get_check
-    from initscope.reference import check_lines
+    check = _check(name)
+    if check is not None:
+        _explain_check(check, shape, json=json)
+    else:
+        _explain_rule(name, shape, json=json)
 
-    echo("\n".join(check_lines(get_check(check))))
+
+def _check(name: str) -> Check | None:
+    """Return the check of that code or name; None for a rule.
+
+    Raises:
+        UsageError: for what is neither, naming the nearest of both.
+    """
+    from initscope.checks import CHECKS
+
+    checks = {**CHECKS, **{check.name: check for check in CHECKS.values()}}
+    found, rule = CHECKS.get(name.upper()) or checks.get(name), name.partition(":")[0]
+    if found is None and rule not in RULES and rule not in (rules := known_rules()):
+        raise unknown("rule or check", name, [*rules, *checks])
+    return found
+
+
+def _explain_check(check: Check, shape: Shape, *, json: bool) -> None:
+    from initscope.reference import check_facts, check_lines
+
+    for field in shape.chosen():
+        flag = field.replace("_", "-")
+        raise UsageError(f"--{flag} is for a rule, but {check.code} is a check")
+    if json:
+        _print({"check": check_facts(check)})
+    else:
+        echo("\n".join(check_lines(check)))
+
+
+def _explain_rule(name: str, shape: Shape, *, json: bool) -> None:
+    rule = find_rule(name)
+    config = shape.config(rule)
+
+    from initscope.sample import sample
+    from initscope.table.breakdown import rule_report
+    from initscope.table.dissection import rule_document
+
+    seeded = partial(sample, seed=0)
+    if json:
+        _print(rule_document(config, rule, seeded))
+    else:
+        show(rule_report(config, rule, seeded))
+
+
+def _print(document: dict[str, Any]) -> None:
+    from json import dumps
+
+    text = dumps({"schema": SCHEMA, **document}, indent=2, ensure_ascii=False, allow_nan=False)
+    deliver(STDOUT, text + "\n")
 
 
 command = with_options(explain)

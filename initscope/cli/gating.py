@@ -9,10 +9,10 @@ from typing import Annotated, Any
 from typer import Option
 
 from initscope.cli.groups import starting_with
+from initscope.cli.naming import complete_rule
 from initscope.errors import UsageError, unknown
 from initscope.files import STDOUT, check_writable
 from initscope.formats import FORMATS
-from initscope.rules import RULES
 from initscope.verdict import Level
 
 _GATE: dict[str, Any] = {"rich_help_panel": "Gate"}
@@ -26,7 +26,7 @@ class Gate:
     rule: Annotated[
         list[str] | None,
         Option(help="Rule to check [nanogpt]; may be repeated.", **_GATE,
-               autocompletion=starting_with(RULES)),
+               autocompletion=complete_rule),
     ] = None  # fmt: skip
     config: Annotated[
         str | None,
@@ -71,9 +71,9 @@ class Gate:
     ] = 0.1
 
     def flags(self) -> dict[str, Any]:
-        """Return what was given, as changes to a check's settings."""
+        """Return what was given, but for the rules, as changes to a check's settings."""
         return {
-            "rules": self.rule, "select": self.select, "ignore": self.ignore,
+            "select": self.select, "ignore": self.ignore,
             "bounds": _numbers(self.bound), "levels": _levels(self.level),
             "precision": self.precision, "max_seeds": self.max_seeds,
             "allow_inconclusive": self.allow_inconclusive,

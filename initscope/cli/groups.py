@@ -8,10 +8,11 @@ from typing import Annotated, Any, get_args
 
 from typer import Argument, Option
 
+from initscope.cli.naming import complete_rule
 from initscope.config import PRESETS, Activation, GPTConfig, Norm, NormKind, Positions
 from initscope.errors import UsageError
 from initscope.options import DTYPES, Options
-from initscope.rules import RULES, config_for
+from initscope.rules import Rule, config_for
 
 DEFAULT_DEPTH = 12
 
@@ -30,13 +31,14 @@ _SHAPE: dict[str, Any] = {"rich_help_panel": "Shape"}
 _RUN: dict[str, Any] = {"rich_help_panel": "Measurement"}
 _OUT: dict[str, Any] = {"rich_help_panel": "Output"}
 
-RuleName = Annotated[str, Option(help="Initialisation rule.", autocompletion=starting_with(RULES))]
+_RULE = "a name of initscope rules, or NAME:KEY=FORMULA,..."
+RuleName = Annotated[
+    str, Option(metavar="RULE", help=f"Initialisation: {_RULE}.", autocompletion=complete_rule)
+]
 RuleNames = Annotated[
     list[str],
     Argument(
-        metavar="RULE...",
-        help="Rules; initscope rules lists them.",
-        autocompletion=starting_with(RULES),
+        metavar="RULE...", help=f"Initialisations: each {_RULE}.", autocompletion=complete_rule
     ),
 ]
 
@@ -79,7 +81,7 @@ class Shape:
         ),
     ] = None  # fmt: skip
 
-    def config(self, rule: str) -> GPTConfig:
+    def config(self, rule: Rule) -> GPTConfig:
         """Return the shape: flags beat the preset, which beats the rule's architecture."""
         chosen = self.chosen()
         depth = {} if "preset" in chosen else {"n_layer": DEFAULT_DEPTH}

@@ -7,6 +7,7 @@ from typing import Annotated
 from typer import Option
 
 from initscope.cli.groups import Measurement, RuleName, Shape
+from initscope.cli.naming import find_rule
 from initscope.cli.output import Output, announce, progress
 from initscope.cli.signature import with_options
 from initscope.cli.view import view
@@ -25,7 +26,8 @@ def inspect(
 
     Depth alone is enough: initscope inspect --n-layer 48
     """
-    config, options = shape.config(rule), measurement.options()
+    found = find_rule(rule)
+    config, options = shape.config(found), measurement.options()
     output.check()
     with progress() as report:
         from initscope.judging import judge
@@ -33,10 +35,10 @@ def inspect(
         from initscope.sweep import inspect as measure
 
         announce(options)
-        profile = measure(config, rule, options, report=report)
+        profile = measure(config, found, options, report=report)
         verdict = judge(profile)
         if remedy and verdict.broken:
-            verdict = with_remedy(verdict, rule, config, options, report=report)
+            verdict = with_remedy(verdict, found, config, options, report=report)
 
     output.write([profile], lambda: view([profile], [verdict], all_layers=output.all_layers))
 

@@ -9,6 +9,7 @@ from typer import Option
 from initscope.cli.output import show
 from initscope.cli.signature import with_options
 from initscope.files import STDOUT, deliver
+from initscope.settings import load_rules
 
 SCHEMA = 1  # of the JSON; 1: the first
 
@@ -21,16 +22,19 @@ def rules(
     """List the initialisation rules: what each draws, on which architecture, and its source.
 
     initscope rules
+
+    Those of other packages and of the nearest settings file come after the built-in ones.
     """
-    from initscope.rules import RULES
+    from initscope.rules import all_rules
     from initscope.table.catalogue import facts, rules_report
 
+    listed = all_rules(load_rules())
     if not json:
-        show(rules_report(list(RULES.values())))
+        show(rules_report(listed))
         return
     from json import dumps
 
-    document = {"schema": SCHEMA, "rules": [facts(rule) for rule in RULES.values()]}
+    document = {"schema": SCHEMA, "rules": [facts(rule) for rule in listed]}
     deliver(STDOUT, dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 

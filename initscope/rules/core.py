@@ -152,6 +152,8 @@ class Rule:
         architecture: fields of :class:`~initscope.config.GPTConfig` that belong to the
             method; what the user asks for overrides them.
         multipliers: ``(config's fields, layer) -> Multipliers``.
+        formulas: what sizes each draw, as text, by role, group of roles or factor; for readers
+            alone, and shown only where it gives the draw's own number.
     """
 
     name: str
@@ -160,3 +162,4 @@ class Rule:
     draw: Callable[[Site], Draw]
     architecture: Mapping[str, Any] = field(default_factory=dict)
     multipliers: Callable[[Site], Multipliers] = field(default=lambda _site: Multipliers())
+    formulas: Mapping[str, str] = field(default_factory=dict, compare=False)

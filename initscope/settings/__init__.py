@@ -11,31 +11,38 @@ A file is ``initscope.toml``, or ``pyproject.toml`` with the same under ``[tool.
 
     [[checks]]                   # a matrix of rules and depths
     name = "pretrain"
-    rule = ["nanogpt", "xavier"]
+    rule = ["nanogpt", "xavier", "mine"]
     n_layer = [12, 48]
+
+    [rules.mine]                 # a rule of your own, for every command
+    base = "nanogpt"
+    attn_out.std = "0.02 / sqrt(n_embd)"
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from initscope.rules import Rule
 from initscope.settings.check import CheckSettings
+from initscope.settings.rules import read_rules
 from initscope.settings.source import find, open_source
 from initscope.settings.tables import read_checks
 
-__all__ = ["CheckSettings", "Settings", "load_settings"]
+__all__ = ["CheckSettings", "Settings", "load_rules", "load_settings"]
 
 DEFAULT = CheckSettings(name="check")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The checks to run, and the file that asks for them, if any."""
+    """The checks to run, the file that asks for them, if any, and its own rules by name."""
 
     source: Path | None
     checks: tuple[CheckSettings, ...]
+    rules: Mapping[str, Rule] = field(default_factory=dict)
 
 
 def load_settings(
@@ -62,4 +69,15 @@ def load_settings(
     source = open_source(path) if path else find(start or Path.cwd())
     if source is None:
         return Settings(None, (DEFAULT,))
-    return Settings(source.path, read_checks(source, DEFAULT, known))
+    rules = read_rules(source)
+    return Settings(source.path, read_checks(source, DEFAULT, known, rules), rules)
+
+
+def load_rules(start: Path | None = None) -> dict[str, Rule]:
+    """Read the own rules alone, from the file that :func:`load_settings` would find.
+
+    Raises:
+        UsageError: for a file that cannot be read or is not TOML, and a rule that cannot be right.
+    """
+    source = find(start or Path.cwd())
+    return {} if source is None else read_rules(source)

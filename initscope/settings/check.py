@@ -10,7 +10,8 @@ from typing import Any
 from initscope.bounds import Bounds
 from initscope.config import GPTConfig, preset
 from initscope.options import MAX_SEEDS, PRECISION, Options
-from initscope.rules import Rule, config_for
+from initscope.rules import Rule, config_for, get_rule
+from initscope.sites import require_draws
 from initscope.verdict import Level
 
 
@@ -90,9 +91,14 @@ class CheckSettings:
         """Yield every rule with its model at every depth.
 
         Raises:
-            UsageError: as :meth:`config` does.
+            UsageError: as :meth:`config` does, and where a rule does not say what to draw.
         """
-        return ((rule, self.config(rule, depth)) for rule in self.rules for depth in self.depths)
+        for rule in self.rules:
+            for n_layer in self.depths:
+                config = self.config(rule, n_layer)
+                for depth in self.options().depths(config):
+                    require_draws(get_rule(rule), config.at_depth(depth))
+                yield rule, config
 
 
 def _chosen(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from initscope.errors import UsageError
+from initscope.rules import Rule
 from initscope.settings import values
 from initscope.settings.check import CheckSettings
 from initscope.settings.source import Place, Source
@@ -16,12 +18,15 @@ from initscope.verdict import Level
 
 Schema = dict[str, "Reader | Schema"]
 Known = Mapping[str, str]
+Own = Mapping[str, Rule]
+
+_NO_RULES: Own = MappingProxyType({})
 
 _FIELDS = {"rule": "rules", "n_layer": "depths"}  # keys that are not named as their field
 
 
 def read_checks(
-    source: Source, default: CheckSettings, known: Known | None
+    source: Source, default: CheckSettings, known: Known | None, own: Own = _NO_RULES
 ) -> tuple[CheckSettings, ...]:
     """Return the checks that a file asks for, each laid over the file's defaults.
 
@@ -29,12 +34,13 @@ def read_checks(
         source: the file's settings.
         default: what holds where the file says nothing.
         known: every check's name by its code; the registered ones if None.
+        own: the file's own rules by name.
 
     Raises:
         UsageError: naming the key that is unknown or wrong, and what would be right.
     """
     known = _registered() if known is None else known
-    schema = _schema(source.path.parent, known)
+    schema = _schema(source.path.parent, known, own)
     root = _read(source.content, _root_schema(schema), source.place)
     place = source.place.at("check")
     defaults = default.replace(**_fields(root.get("check", {}), known, place))
@@ -54,15 +60,15 @@ def _registered() -> dict[str, str]:
 
 
 def _root_schema(check: Schema) -> Schema:
-    return {"check": {**check, "name": _unnamed}, "checks": _tables}
+    return {"check": {**check, "name": _unnamed}, "checks": _tables, "rules": _already_read}
 
 
-def _schema(folder: Path, known: Known) -> Schema:
+def _schema(folder: Path, known: Known, own: Own = _NO_RULES) -> Schema:
     """Return what a check may say, and how each of it is read."""
     selectors = partial(values.several, read=partial(values.selector, known=known), fewest=0)
     return {
         "name": values.text,
-        "rule": values.RULE,
+        "rule": partial(values.several, read=partial(values.rule, own=own)),
         "n_layer": values.DEPTH,
         **SHAPE,
         **MEASUREMENT,
@@ -96,6 +102,10 @@ def _tables(value: object) -> list[Any]:
     if isinstance(value, list) and all(isinstance(item, dict) for item in value):
         return value
     raise values.wrong(value, "a list of tables in double brackets")
+
+
+def _already_read(_rules: object) -> None:
+    """Leave the file's own rules to what reads them first: the checks may name them."""
 
 
 def _unnamed(_name: object) -> None:

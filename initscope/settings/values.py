@@ -15,7 +15,7 @@ from initscope.bounds import Bounds
 from initscope.config import PRESETS, GPTConfig
 from initscope.errors import UsageError, unknown
 from initscope.options import DTYPES, Options
-from initscope.rules import RULES
+from initscope.rules import RULES, Rule, get_rule
 from initscope.verdict import Level
 
 Reader = Callable[[Any], Any]
@@ -81,7 +81,8 @@ def choice(value: object, kind: str, names: Iterable[str]) -> str:
 def several(value: object, read: Reader, fewest: int = 1) -> tuple[Any, ...]:
     """Read a list without repetitions, or a value alone."""
     items = [read(item) for item in (value if isinstance(value, list) else [value])]
-    twice = [item for item in items if items.count(item) > 1]
+    names = [item.name if isinstance(item, Rule) else item for item in items]
+    twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise UsageError(f"names {_shown(twice[0])} twice")
     if len(items) < fewest:
@@ -104,6 +105,12 @@ def selector(value: object, known: Mapping[str, str]) -> str:
     if not any(matches(name, *check) for check in known.items()):
         raise unknown("check", name, [*known, *known.values()])
     return name
+
+
+def rule(value: object, own: Mapping[str, Rule]) -> str | Rule:
+    """Read a rule's name: a registered one stays a name, one of the file's own becomes a Rule."""
+    name = text(value)
+    return name if name in RULES else get_rule(name, own)
 
 
 def level(value: object) -> Level:
@@ -156,7 +163,6 @@ def _of_fields(kind: type) -> dict[str, Reader]:
     }
 
 
-RULE: Reader = partial(several, read=partial(choice, kind="rule", names=RULES))
 DEPTH: Reader = partial(several, read=whole)
 SHAPE: dict[str, Reader] = {
     **{name: read for name, read in _of_fields(GPTConfig).items() if name != "n_layer"},

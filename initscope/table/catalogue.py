@@ -10,8 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from initscope.config import GPTConfig
+from initscope.errors import UsageError
+from initscope.notation import MISSING
 from initscope.rules import Rule, config_for
-from initscope.sites import block_parameters, model_site
+from initscope.sites import block_parameters, model_site, require_draws
 from initscope.table.sheet import DIM, GAP, Page, Report
 
 DEPTHS = (2, 8)
@@ -29,18 +31,27 @@ def rules_report(rules: Sequence[Rule], *, width: int | None = None) -> Renderab
 
 def facts(rule: Rule) -> dict[str, Any]:
     """Return what is known of a rule, ready for JSON."""
+    scaled = depth_scaled(rule)
     return {
         "name": rule.name,
         "summary": rule.summary,
         "architecture": dict(rule.architecture),
-        "depth_scaled": list(depth_scaled(rule)),
+        "depth_scaled": None if scaled is None else list(scaled),
         "source": rule.source,
     }
 
 
-def depth_scaled(rule: Rule) -> tuple[str, ...]:
-    """Name what the rule makes depend on the depth, or on the layer: weights, multipliers."""
-    configs = [config_for(rule, n_layer=depth, n_embd=64) for depth in DEPTHS]
+def depth_scaled(rule: Rule) -> tuple[str, ...] | None:
+    """Name what the rule makes depend on the depth, or on the layer: weights, multipliers.
+
+    None for a rule, one's own or a package's, that does not answer at both of the depths tried.
+    """
+    try:
+        configs = [config_for(rule, n_layer=depth, n_embd=64) for depth in DEPTHS]
+        for config in configs:
+            require_draws(rule, config)
+    except UsageError:
+        return None
     places = [(config, layer) for config in configs for layer in range(config.n_layer)]
     found: dict[str, set[Any]] = {
         "weights": {_draws(rule, config, layer) for config, layer in places},
@@ -68,8 +79,9 @@ def _report(page: Page, rules: Sequence[Rule]) -> Iterator[RenderableType]:
     table.add_column("by depth", min_width=len("multipliers"))
     table.add_column(page.spell("what it draws · architecture · source"), overflow="fold")
     for rule in rules:
-        scaled = page.text("\n".join(depth_scaled(rule)) or "no")
-        table.add_row(page.text(rule.name), scaled, _description(page, rule))
+        scaled = depth_scaled(rule)
+        by_depth = MISSING if scaled is None else "\n".join(scaled) or "no"
+        table.add_row(page.text(rule.name), page.text(by_depth), _description(page, rule))
     yield table
 
 
