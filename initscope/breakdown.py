@@ -159,7 +159,8 @@ def effect(role: str, config: GPTConfig) -> str:
     if role == "head":
         return "reads it into logits"
     if role in {"norm_gain", "norm_bias"}:
-        return f"{'scales' if role == 'norm_gain' else 'shifts'} {_NORMED[config.norm]}"
+        normed = _NORMED.get(config.norm, "what is normed")
+        return f"{'scales' if role == 'norm_gain' else 'shifts'} {normed}"
     return "shifts a matrix's output" if role == "bias" else "reads the stream"
 
 

@@ -16,7 +16,6 @@ from initscope.rules import RULES, Rule, config_for, get_rule
 from initscope.sample import Sample, sample
 from initscope.sites import all_parameters
 from initscope.table.breakdown import rule_report
-from initscope.table.sheet import Report
 from printing import body, header, note, printed
 
 SMALL = ("--n-layer", "6", "--n-embd", "64", "--vocab-size", "500", "--block-size", "128")
@@ -228,8 +227,3 @@ def test_what_cannot_be_explained(cli: Command, arguments: list[str], message: s
     outcome = cli("explain", *arguments)
     assert (outcome.code, outcome.out) == (2, "")
     assert message in outcome.err
-
-
-def test_a_report_is_a_renderable() -> None:
-    config = GPTConfig(n_layer=1, n_embd=64, vocab_size=99)
-    assert isinstance(rule_report(config, get_rule("nanogpt"), sample, width=70), Report)

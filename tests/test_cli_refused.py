@@ -72,7 +72,7 @@ REFUSED = [
     ("check --output junit=no/report.xml", "no does not exist; create it first"),
     ("check --config no.toml", "cannot read no.toml: there is no such file"),
     ("check --save-baseline no/b.json", "no does not exist; create it first"),
-    ("explain rank-colapse", "unknown check 'rank-colapse': did you mean 'rank-collapse'?"),
+    ("explain rank-colapse", "unknown rule or check 'rank-colapse': did you mean 'rank-collapse'?"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""The draw that an explanation measures: the model's own numbers, and only so many of them."""
+"""What is measured on a real draw of one parameter."""
 
 from __future__ import annotations
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import operator
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from initscope.errors import UsageError, unknown
 from initscope.rules.core import Site
+from initscope.rules.scanner import Token, fail, printable, scan
 
 LONGEST = 300  # characters
 DEEPEST = 40  # brackets, signs and powers inside each other
@@ -56,20 +56,6 @@ _TROUBLE = {
     "log": "log takes a number above 0",
 }
 
-_TOKEN = re.compile(
-    r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[A-Za-z_]\w*)"
-    r"|(?P<sign>\*\*|[-+*/(),]))",
-    re.ASCII,
-)
-_INSTEAD = {"^": "**", "·": "*", "×": "*", "÷": "/", "−": "-", "√": "sqrt(...)", "[": "(", "]": ")"}
-
-
-class _Token(NamedTuple):
-    kind: str  # number, name, sign, or end
-    text: str
-    place: int
-
-
 _Node = Callable[[Mapping[str, float]], float]
 
 
@@ -91,8 +77,8 @@ class Formula:
         Raises:
             UsageError: pointing at the character that cannot be right.
         """
-        text = "".join(" " if c.isspace() else c if c.isprintable() else "\ufffd" for c in text)
-        return cls(text, _Parser(text).whole())
+        parser = _Parser(text)
+        return cls(parser.text.strip(), parser.whole())
 
     def at(self, site: Site) -> float:
         """Return the formula's number at one parameter's place, always finite.
@@ -103,49 +89,29 @@ class Formula:
         return self.value(names_of(site))
 
 
-def _fail(text: str, place: int, trouble: object) -> NoReturn:
-    raise UsageError(f"{trouble}\n  {text}\n  {' ' * place}^")
-
-
 class _Parser:
     """Reads by recursive descent, with Python's precedence: ``-2**2`` is -4, ``2**-1`` a half."""
 
     def __init__(self, text: str) -> None:
         if len(text) > LONGEST:
             raise UsageError(f"a formula has at most {LONGEST} characters, not {len(text)}")
-        self.text = text
-        self.tokens = self._split()
+        self.text = printable(text)
+        self.tokens = scan(self.text)
         self.next = 0
         self.depth = 0
-
-    def _split(self) -> list[_Token]:
-        tokens, place, end = [], 0, len(self.text.rstrip())
-        while place < end:
-            match = _TOKEN.match(self.text, place)
-            if match is None:
-                self._strange(place + len(self.text[place:]) - len(self.text[place:].lstrip()))
-            kind = match.lastgroup or ""
-            tokens.append(_Token(kind, match[kind], match.start(kind)))
-            place = match.end()
-        return [*tokens, _Token("end", "", end)]
-
-    def _strange(self, place: int) -> NoReturn:
-        found = self.text[place]
-        instead = f"; write {_INSTEAD[found]}" if found in _INSTEAD else ""
-        _fail(self.text, place, f"{found!r} does not belong in a formula{instead}")
 
     def whole(self) -> _Node:
         """Read all of it."""
         node = self._sum()
         if self._token.kind != "end":
-            _fail(self.text, self._token.place, "an operator is missing here, or a bracket before")
+            fail(self.text, self._token.place, "an operator is missing here, or a bracket before")
         return node
 
     @property
-    def _token(self) -> _Token:
+    def _token(self) -> Token:
         return self.tokens[self.next]
 
-    def _take(self, *signs: str) -> _Token | None:
+    def _take(self, *signs: str) -> Token | None:
         """Step past the next token if it is one of these signs."""
         token = self._token
         if token.kind != "sign" or token.text not in signs:
@@ -168,7 +134,7 @@ class _Parser:
     def _signed(self) -> _Node:
         self.depth += 1
         if self.depth > DEEPEST:
-            _fail(self.text, self._token.place, f"nested more than {DEEPEST} deep")
+            fail(self.text, self._token.place, f"nested more than {DEEPEST} deep")
         if self._take("-"):
             inner = self._signed()
             node: _Node = lambda names: -inner(names)  # noqa: E731 - a node like the others
@@ -189,46 +155,46 @@ class _Parser:
             self._close(token)
             return node
         if token.kind not in {"number", "name"}:
-            _fail(self.text, token.place, "a number, a name or a bracket is missing here")
+            fail(self.text, token.place, "a number, a name or a bracket is missing here")
         self.next += 1
         return self._number(token) if token.kind == "number" else self._named(token)
 
-    def _close(self, opened: _Token) -> None:
+    def _close(self, opened: Token) -> None:
         if self._take(")") is None:
-            _fail(self.text, opened.place, "this bracket is not closed where it should be")
+            fail(self.text, opened.place, "this bracket is not closed where it should be")
 
-    def _number(self, token: _Token) -> _Node:
+    def _number(self, token: Token) -> _Node:
         value = float(token.text)
         if not math.isfinite(value):
-            _fail(self.text, token.place, "this number is too large")
+            fail(self.text, token.place, "this number is too large")
         return lambda _names: value
 
-    def _named(self, token: _Token) -> _Node:
+    def _named(self, token: Token) -> _Node:
         bracket, name = self._take("("), token.text
         if bracket:
             return self._call(token, bracket)
         if name in _FUNCTIONS:
-            _fail(self.text, token.place, f"{name} is a function: write {name}(...)")
+            fail(self.text, token.place, f"{name} is a function: write {name}(...)")
         if name not in NAMES:
-            _fail(self.text, token.place, unknown("name", name, [*NAMES, *_FUNCTIONS]))
+            fail(self.text, token.place, unknown("name", name, [*NAMES, *_FUNCTIONS]))
         return operator.itemgetter(name)
 
-    def _call(self, token: _Token, bracket: _Token) -> _Node:
+    def _call(self, token: Token, bracket: Token) -> _Node:
         if token.text not in _FUNCTIONS:
-            _fail(self.text, token.place, unknown("function", token.text, _FUNCTIONS))
+            fail(self.text, token.place, unknown("function", token.text, _FUNCTIONS))
         function, arguments = _FUNCTIONS[token.text], [self._sum()]
         while self._take(","):
             arguments.append(self._sum())
         self._close(bracket)
         if not function.fewest <= len(arguments) <= function.most:
             wanted = "1 value" if function.most == 1 else f"{function.fewest} values or more"
-            _fail(self.text, token.place, f"{token.text} takes {wanted}, not {len(arguments)}")
+            fail(self.text, token.place, f"{token.text} takes {wanted}, not {len(arguments)}")
         return self._checked(token, function.call, *arguments)
 
-    def _operation(self, sign: _Token, left: _Node, right: _Node) -> _Node:
+    def _operation(self, sign: Token, left: _Node, right: _Node) -> _Node:
         return self._checked(sign, _OPERATORS[sign.text], left, right)
 
-    def _checked(self, token: _Token, call: Callable[..., float], *arguments: _Node) -> _Node:
+    def _checked(self, token: Token, call: Callable[..., float], *arguments: _Node) -> _Node:
         """Return the node of an operation that fails in words where it has no result."""
 
         def node(names: Mapping[str, float]) -> float:
@@ -240,9 +206,9 @@ class _Parser:
             except (ZeroDivisionError, ValueError):
                 result = math.nan
             if isinstance(result, complex) or math.isnan(result):
-                _fail(self.text, token.place, _TROUBLE[token.text])
+                fail(self.text, token.place, _TROUBLE[token.text])
             if math.isinf(result):
-                _fail(self.text, token.place, "the result is too large for a number")
+                fail(self.text, token.place, "the result is too large for a number")
             return result
 
         return node

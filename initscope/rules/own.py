@@ -19,10 +19,9 @@ from initscope.rules.formula import Formula
 from initscope.rules.parts import DRAWN, FACTORS, GROUPS, spread
 
 QUANTITIES = (*SIZES, "cut", "kind")
-FIELDS = (
-    "norm", "norm_kind", "activation", "positions", "bias", "tied", "qk_norm", "n_kv_head",
-    "rope_theta", "norm_eps",
-)  # fmt: skip
+# A rule may bring an architecture, but no size: that is the model's.
+SIZED = {"n_layer", "n_embd", "n_head", "d_ff", "vocab_size", "block_size"}
+FIELDS = tuple(f.name for f in dataclasses.fields(GPTConfig) if f.name not in SIZED)
 _FLAGS = {"true": True, "yes": True, "false": False, "no": False}
 
 
