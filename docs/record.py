@@ -18,8 +18,6 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 BLOCK = re.compile(r"^```console\n\$ (?P<command>.+)\n(?P<output>(?s:.*?))^```$", re.MULTILINE)
-
-
 SCRIPT = re.compile(r"^```python\n(?P<code>(?s:.*?))^```$", re.MULTILINE)
 
 

@@ -130,3 +130,15 @@ def test_what_is_not_finite_fits_nothing() -> None:
     assert "q of layer 1: not finite" in words.sentence(
         found, found.nearest, found.nearest.misses[0]
     )
+
+
+def test_parts_drawn_as_one_fused_matrix() -> None:
+    torch.manual_seed(0)
+    state = model("xavier").state_dict()
+    fused = torch.nn.init.xavier_normal_(torch.empty(3 * SIZE["n_embd"], SIZE["n_embd"]))
+    for layer in LAYERS:
+        for part in "qkv":
+            del state[f"blocks.{layer}.{part}.weight"]
+        state[f"blocks.{layer}.attn.c_attn.weight"] = fused
+    text = "it was drawn as a part of the fused matrix, whose fan_out is larger"
+    assert misfits(identify(state)) == dict.fromkeys("qkv", (LAYERS, text))
