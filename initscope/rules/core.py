@@ -23,8 +23,9 @@ class Site:
     """One parameter's place in the model.
 
     ``fan_in`` and ``fan_out`` are those of the matrix that the parameter belongs to, so a
-    bias knows its layer's fan_in. ``layer`` is 0-based; outside the blocks it is -1 before
-    the first and ``n_layer`` after the last.
+    bias knows its layer's fan_in, and by ``module`` (``q``, ``norm_1``) whose bias it is.
+    ``layer`` is 0-based; outside the blocks it is -1 before the first and ``n_layer`` after
+    the last.
     """
 
     role: str
@@ -36,6 +37,7 @@ class Site:
     n_head: int
     d_ff: int
     vocab_size: int
+    module: str = ""
 
 
 @dataclass(frozen=True, slots=True)
