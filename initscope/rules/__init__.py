@@ -6,12 +6,29 @@ from typing import Any
 
 from initscope.config import GPTConfig, preset
 from initscope.errors import unknown
-from initscope.rules import depth, fan, folklore, gaussian, llama, models, mup, small, zero
+from initscope.rules import (
+    depth,
+    fairseq,
+    fan,
+    folklore,
+    gaussian,
+    huggingface,
+    llama,
+    models,
+    mup,
+    small,
+    torchscale,
+    unit,
+    zero,
+)
 from initscope.rules.core import Draw, Multipliers, Rule, Site
 
 __all__ = ["RULES", "Draw", "Multipliers", "Rule", "Site", "config_for", "get_rule"]
 
-_FAMILIES = (gaussian, fan, small, llama, models, depth, zero, mup, folklore)
+_FAMILIES = (
+    gaussian, fan, small, llama, models, huggingface,
+    depth, torchscale, fairseq, zero, unit, mup, folklore,
+)  # fmt: skip
 
 RULES: dict[str, Rule] = {rule.name: rule for family in _FAMILIES for rule in family.RULES}
 
