@@ -122,8 +122,8 @@ RULES = (
     ),
     Rule(
         name="bloom",
-        summary="N(0, sqrt(1/(3·n_embd))); attn_out and mlp_down that/sqrt(2·n_layer); ALiBi, and a "
-        "norm on the embeddings, which are drawn alike; norm gain 1, biases 0",
+        summary="N(0, sqrt(1/(3·n_embd))); attn_out and mlp_down that/sqrt(2·n_layer); ALiBi, "
+        "and a norm on the embeddings, which are drawn alike; norm gain 1, biases 0",
         source="bigscience-workshop/bigscience train/tr11-176B-ml/README.md; "
         "bigscience-workshop/Megatron-DeepSpeed megatron/model/utils.py scaled_init_method_normal",
         draw=matrices(mt_nlg),
