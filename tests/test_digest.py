@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -143,21 +142,6 @@ def test_facts_describe_model_and_run() -> None:
     ):  # fmt: skip
         assert fact in facts
     assert "no norm" in captions.facts(synthetic.profile(config=GPTConfig(n_layer=1, norm="none")))
-
-
-def test_facts_of_other_architectures() -> None:
-    def facts(**fields: Any) -> list[str]:
-        config = GPTConfig(n_layer=1, n_embd=128, **fields)
-        return captions.facts(synthetic.profile(config=config))
-
-    parallel = facts(branches="parallel", positions="rope", rope_share=0.25)
-    assert {"parallel branches", "rope on 25% of each head"} <= set(parallel)
-    bloom = facts(embed_norm=True, inner_norm=True, positions="alibi", norm="output")
-    assert {"output-norm (layernorm)", "embedding norm", "inner norms", "alibi"} <= set(bloom)
-    shared = facts(branches="shared", positions="sinusoidal")
-    assert {"parallel branches after one norm", "sinusoidal positions"} <= set(shared)
-    assert not any("branches" in fact or "embedding" in fact for fact in facts())
-    assert "no positions" in facts(positions="none")
 
 
 def test_the_parameter_count_is_that_of_gpt2() -> None:
