@@ -154,6 +154,16 @@ def fuse(theirs: nn.Module, b: Block) -> None:
         theirs.get_parameter(name).copy_(torch.stack(parts, 1).flatten(0, 2))
 
 
+def copy_block(theirs: Any, attends: Any, b: Block) -> None:
+    """Fill a layer whose parts have Megatron's names."""
+    fuse(attends.query_key_value, b)
+    copy({
+        attends.dense: b.attn_out, theirs.mlp.dense_h_to_4h: b.mlp_up,
+        theirs.mlp.dense_4h_to_h: b.mlp_down, theirs.input_layernorm: b.norm_1,
+        theirs.post_attention_layernorm: b.norm_2,
+    })  # fmt: skip
+
+
 @torch.no_grad()
 def test_neox_is_gpt_neox_of_transformers() -> None:
     hf, ours = transformers(), model("neox", n_embd=64)
@@ -166,12 +176,7 @@ def test_neox_is_gpt_neox_of_transformers() -> None:
         theirs.gpt_neox.final_layer_norm: ours.unembedding.norm_f,
     })  # fmt: skip
     for layer, b in zip(theirs.gpt_neox.layers, blocks(ours), strict=True):
-        fuse(layer.attention.query_key_value, b)
-        copy({
-            layer.attention.dense: b.attn_out, layer.mlp.dense_h_to_4h: b.mlp_up,
-            layer.mlp.dense_4h_to_h: b.mlp_down, layer.input_layernorm: b.norm_1,
-            layer.post_attention_layernorm: b.norm_2,
-        })  # fmt: skip
+        copy_block(layer, layer.attention, b)
     assert_same(ours(IDS)[0], theirs(IDS).logits)
 
 
@@ -186,12 +191,7 @@ def test_bloom_is_bloom_of_transformers() -> None:
         theirs.transformer.ln_f: ours.unembedding.norm_f,
     })  # fmt: skip
     for layer, b in zip(theirs.transformer.h, blocks(ours), strict=True):
-        fuse(layer.self_attention.query_key_value, b)
-        copy({
-            layer.self_attention.dense: b.attn_out, layer.mlp.dense_h_to_4h: b.mlp_up,
-            layer.mlp.dense_4h_to_h: b.mlp_down, layer.input_layernorm: b.norm_1,
-            layer.post_attention_layernorm: b.norm_2,
-        })  # fmt: skip
+        copy_block(layer, layer.self_attention, b)
     assert_same(ours(IDS)[0], theirs(IDS).logits)
 
 

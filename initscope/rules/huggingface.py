@@ -5,7 +5,10 @@ Every linear layer and embedding gets N(0, 0.02), whatever the model was really 
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from initscope.rules.core import Multipliers, Rule
 from initscope.rules.gaussian import RULES as GPT
@@ -15,50 +18,29 @@ from initscope.rules.models import RULES as MODELS
 from initscope.rules.small import RULES as SMALL
 
 _ARCHITECTURES = {rule.name: rule.architecture for rule in (*GPT, *MODELS, *SMALL)}
-_SUMMARY = (
-    "N(0, 0.02) everywhere, attn_out and mlp_down too: transformers' default and not what the "
-    "model was trained from; embeddings 0.02{}, norm gain 1, biases 0"
-)
-_SOURCE = (
-    "huggingface/transformers modeling_utils.py PreTrainedModel._init_weights; models/{0}/"
-    "modeling_{0}.py"
-)
+
+
+def _rule(model: str, architecture: Mapping[str, Any], embeddings: str = "") -> Rule:
+    """Say where a model's code is, what architecture it has, and what embeddings get besides."""
+    file = model.replace("-", "_")
+    return Rule(
+        name=f"hf-{model}",
+        summary="N(0, 0.02) everywhere, attn_out and mlp_down too: transformers' default and not "
+        f"what the model was trained from; embeddings 0.02{embeddings}, norm gain 1, biases 0",
+        source="huggingface/transformers modeling_utils.py PreTrainedModel._init_weights; "
+        f"models/{file}/modeling_{file}.py",
+        draw=flat,
+        architecture=architecture,
+    )
+
 
 RULES = (
-    Rule(
-        name="hf-llama",
-        summary=_SUMMARY.format(""),
-        source=_SOURCE.format("llama"),
-        draw=flat,
-        architecture={**LLAMA, "norm_eps": 1e-6},
-    ),
-    Rule(
-        name="hf-gpt-neox",
-        summary=_SUMMARY.format(""),
-        source=_SOURCE.format("gpt_neox"),
-        draw=flat,
-        architecture=_ARCHITECTURES["neox"],
-    ),
-    Rule(
-        name="hf-gptj",
-        summary=_SUMMARY.format(""),
-        source=_SOURCE.format("gptj"),
-        draw=flat,
-        architecture=_ARCHITECTURES["gptj"],
-    ),
-    Rule(
-        name="hf-bloom",
-        summary=_SUMMARY.format(", then normed"),
-        source=_SOURCE.format("bloom"),
-        draw=flat,
-        architecture=_ARCHITECTURES["bloom"],
-    ),
-    Rule(
-        name="hf-gemma",
-        summary=_SUMMARY.format(" times sqrt(n_embd) in the forward pass"),
-        source=_SOURCE.format("gemma"),
-        draw=flat,
-        architecture=_ARCHITECTURES["gemma"],
+    _rule("llama", {**LLAMA, "norm_eps": 1e-6}),
+    _rule("gpt-neox", _ARCHITECTURES["neox"]),
+    _rule("gptj", _ARCHITECTURES["gptj"]),
+    _rule("bloom", _ARCHITECTURES["bloom"], ", then normed"),
+    dataclasses.replace(
+        _rule("gemma", _ARCHITECTURES["gemma"], " times sqrt(n_embd) in the forward pass"),
         multipliers=lambda site: Multipliers(embed=math.sqrt(site.n_embd)),
     ),
 )
