@@ -44,9 +44,9 @@ def architecture(config: GPTConfig) -> list[str]:
     return [
         *shape(config),
         f"{count(_parameters(config))} parameters",
-        f"{config.norm}-norm ({config.norm_kind})" if config.norm != "none" else "no norm",
+        *_norms(config),
         f"{config.activation}{', qk-norm' if config.qk_norm else ''}",
-        f"{config.positions} positions" if config.positions != "rope" else "rope",
+        _positions(config),
         "tied head" if config.tied else "untied head",
         "biases" if config.bias else "no biases",
     ]
@@ -64,6 +64,23 @@ def shape(config: GPTConfig) -> list[str]:
         f"d_ff {config.d_ff}",
         f"vocabulary {config.vocab_size}",
     ]
+
+
+def _norms(config: GPTConfig) -> list[str]:
+    """Say where norms are, and what reads what they give."""
+    kind = f" ({config.norm_kind})"
+    said = [f"{config.norm}-norm{kind}" if config.norm != "none" else "no norm"]
+    said += ["embedding norm"] if config.embed_norm else []
+    said += ["inner norms"] if config.inner_norm else []
+    parallel = {"parallel": "parallel branches", "shared": "parallel branches after one norm"}
+    return [*said, parallel[config.branches]] if config.branches in parallel else said
+
+
+def _positions(config: GPTConfig) -> str:
+    words = {"rope": "rope", "alibi": "alibi", "none": "no positions"}
+    said = words.get(config.positions, f"{config.positions} positions")
+    part = config.rotated / config.head_size
+    return f"{said} on {part:.0%} of each head" if said == "rope" and part < 1 else said
 
 
 def common_facts(profiles: Sequence[Profile]) -> list[str]:

@@ -9,10 +9,11 @@ from typing import Any, Literal, get_args
 
 from initscope.errors import UsageError, unknown
 
-Norm = Literal["pre", "post", "sandwich", "none"]
+Norm = Literal["pre", "post", "sandwich", "output", "none"]
 NormKind = Literal["layernorm", "rmsnorm"]
 Activation = Literal["gelu", "gelu_tanh", "relu", "relu2", "silu", "swiglu", "geglu"]
-Positions = Literal["learned", "rope", "none"]
+Positions = Literal["learned", "rope", "sinusoidal", "alibi", "none"]
+Branches = Literal["sequential", "parallel", "shared"]
 
 GATED: frozenset[str] = frozenset({"swiglu", "geglu"})
 
@@ -21,6 +22,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "norm_kind": get_args(NormKind),
     "activation": get_args(Activation),
     "positions": get_args(Positions),
+    "branches": get_args(Branches),
 }
 LARGEST = 10**7  # no model is near it, and no table of that width fits a machine
 
@@ -39,15 +41,24 @@ class GPTConfig:
         vocab_size: number of token ids (50304 = GPT-2's 50257 padded to a multiple of 64).
         block_size: longest sequence; the length of the learned position table.
         norm: ``pre`` x + f(N(x)) · ``post`` N(x + f(x)) · ``sandwich`` x + N(f(N(x))) ·
-            ``none`` x + f(x). ``pre`` and ``sandwich`` end in a final norm.
+            ``output`` x + N(f(x)) · ``none`` x + f(x). All but ``post`` and ``none`` end in a
+            final norm.
         norm_kind: ``layernorm`` or ``rmsnorm``.
         activation: the MLP's non-linearity; ``gelu`` is the exact (erf) form.
-        positions: ``learned`` table added to the embedding, ``rope`` rotation, or ``none``.
+        positions: ``learned`` table added to the embedding, ``rope`` rotation, ``sinusoidal``
+            waves added to it (Vaswani et al. 2017), ``alibi`` penalty on attention's distance
+            (Press et al. 2022), or ``none``.
         bias: whether the linear layers and LayerNorms have a bias (the head never has).
         tied: whether the output head is the token embedding.
         qk_norm: RMS-normalise each head's query and key.
         rope_theta: base of the rotary frequencies.
         norm_eps: added to the variance inside every norm.
+        branches: ``sequential`` or, both branches reading what enters the block, ``parallel``
+            with a norm each (GPT-NeoX) and ``shared`` after one norm (GPT-J, PaLM).
+        embed_norm: whether the embedding is normalised before the first block (BLOOM).
+        inner_norm: whether attention's mix and the MLP's hidden layer are normalised before
+            their output projections (Sub-LN).
+        rope_share: share of each head that is rotated; the rest knows no positions.
 
     Raises:
         UsageError: for a value that no GPT can have.
@@ -69,6 +80,10 @@ class GPTConfig:
     qk_norm: bool = False
     rope_theta: float = 10_000.0
     norm_eps: float = 1e-5
+    branches: Branches = "sequential"
+    embed_norm: bool = False
+    inner_norm: bool = False
+    rope_share: float = 1.0
 
     def __post_init__(self) -> None:
         """Derive what was left at 0, then refuse what cannot be built."""
@@ -107,6 +122,14 @@ class GPTConfig:
             )
         if self.positions == "rope" and self.head_size % 2:
             raise UsageError(f"rope rotates pairs, but the head size {self.head_size} is odd")
+        if not 0 < self.rope_share <= 1:
+            raise UsageError(f"rope_share must be above 0 and at most 1, not {self.rope_share!r}")
+        fitting = {"parallel": self.norm != "post", "shared": self.norms_input}
+        if not fitting.get(self.branches, True):
+            raise UsageError(
+                f"{self.branches} branches do not go with norm {self.norm}: both read the stream "
+                "as it enters the block; choose norm pre, or branches sequential"
+            )
 
     @property
     def head_size(self) -> int:
@@ -126,7 +149,34 @@ class GPTConfig:
     @property
     def final_norm(self) -> bool:
         """Whether the stream is normalised once more before the head."""
+        return self.norm in {"pre", "sandwich", "output"}
+
+    @property
+    def norms_input(self) -> bool:
+        """Whether a branch reads a norm of the stream."""
         return self.norm in {"pre", "sandwich"}
+
+    @property
+    def norms_output(self) -> bool:
+        """Whether what a branch adds has just been normalised."""
+        return self.norm in {"sandwich", "output"}
+
+    @property
+    def block_norms(self) -> frozenset[str]:
+        """The norms that a block has, named as their modules."""
+        names: set[str] = set()
+        if self.norms_input or self.norm == "post":
+            names |= {"norm_1"} if self.branches == "shared" else {"norm_1", "norm_2"}
+        if self.norms_output:
+            names |= {"norm_1_out", "norm_2_out"}
+        if self.inner_norm:
+            names |= {"norm_attn", "norm_mlp"}
+        return frozenset(names)
+
+    @property
+    def rotated(self) -> int:
+        """How many features of each head are rotated: pairs, at least one."""
+        return max(2, 2 * round(self.rope_share * self.head_size / 2))
 
     def at_depth(self, n_layer: int) -> GPTConfig:
         """Return the same model with another number of blocks."""

@@ -26,14 +26,15 @@ def derived(config: GPTConfig, rule: Rule, readings: Sequence[Reading]) -> list[
 
 
 def _branch_ratios(config: GPTConfig, rule: Rule, index: Index) -> Iterator[Reading]:
-    sandwich = config.norm == "sandwich"
     for layer in range(config.n_layer):
         factors = rule.multipliers(model_site(config, layer))
         for site, stream, normed, ratio in (
             ("attn_out", "resid_pre", "norm_1_out", factors.branch_attn / factors.skip_attn),
             ("mlp_down", "resid_mid", "norm_2_out", factors.branch_mlp / factors.skip_mlp),
         ):
-            added = index.get((layer, normed if sandwich else site, "forward", "second_moment"))
+            added = index.get(
+                (layer, normed if config.norms_output else site, "forward", "second_moment")
+            )
             onto = index.get((layer, stream, "forward", "second_moment"))
             if added is not None and onto is not None:
                 value = abs(ratio) * _root_ratio(added, onto)

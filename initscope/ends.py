@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from initscope.construction import set_multipliers, tie
 from initscope.gpt import Embedding, Head
@@ -46,8 +46,19 @@ class Ends:
 
     def embed(self) -> Tensor:
         """Return the stream before the first block (B, T, C)."""
-        with Probe(self.recorder, {"embed": self.embedding.embed}, layer=-1):
+        sites = {**self._embed_norm(), "embed": self.embedding.embed}
+        with Probe(self.recorder, sites, layer=-1):
             return self.embedding(self._inputs)
+
+    def _embed_norm(self) -> dict[str, nn.Module]:
+        return {"norm_embed": self.embedding.norm_embed} if self.config.embed_norm else {}
+
+    def _before_norm(self, gradient: Tensor) -> Tensor:
+        """Carry the gradient of the embedding's output back through its norm."""
+        x = self.embedding.look_up(self._inputs).requires_grad_()
+        probe = Probe(self.recorder, self._embed_norm(), layer=-1, forward=False, backward=True)
+        with probe, torch.enable_grad():
+            return pull_back(self.embedding.norm_embed(x), x, gradient)
 
     def loss(self, x: Tensor, *, backward: bool) -> Tensor | None:
         """Record final norm, logits and loss; return the stream's gradient where asked for."""
@@ -96,7 +107,7 @@ class Ends:
     def embedding_gradient(self, gradient: Tensor) -> None:
         """Record the gradients of the embedding's output (B, T, C) and of its tables."""
         self.recorder.add_moments(Key(-1, "embed", "backward", "gradient"), gradient, 2)
-        g = scaled(gradient)
+        g = scaled(self._before_norm(gradient) if self.config.embed_norm else gradient)
         scale = g.scale * self.embedding.multiplier
         rows = g.values.new_zeros(len(self._rows), self.config.n_embd)
         rows.index_add_(0, self._place, g.values.flatten(0, 1))

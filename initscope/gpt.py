@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from initscope.config import GPTConfig
+from initscope.positions import per_query_head, rotate, sinusoids, with_distance
 from initscope.rules.core import Multipliers
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -36,25 +37,12 @@ def times(x: Tensor, factor: float) -> Tensor:
     return x if factor == 1 else x * factor
 
 
-def make_norm(config: GPTConfig) -> nn.Module:
-    """Return the configured norm over the residual stream's width."""
+def make_norm(config: GPTConfig, width: int = 0) -> nn.Module:
+    """Return the configured norm over the residual stream's width, or another."""
+    width = width or config.n_embd
     if config.norm_kind == "rmsnorm":
-        return nn.RMSNorm(config.n_embd, eps=config.norm_eps)
-    return nn.LayerNorm(config.n_embd, eps=config.norm_eps, bias=config.bias)
-
-
-def rotate(x: Tensor, theta: float) -> Tensor:
-    """Rotary position embedding of x (B, H, T, D), halves paired (Su et al. 2021, eq. 34).
-
-    The angles are computed anew each time: a cached buffer would be lost on the meta device.
-    """
-    half = x.shape[-1] // 2
-    position = torch.arange(x.shape[-2], device=x.device, dtype=torch.float32)
-    channel = torch.arange(half, device=x.device, dtype=torch.float32)
-    angle = position[:, None] * torch.exp(channel * (-math.log(theta) / half))
-    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-    a, b = x[..., :half], x[..., half:]
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+        return nn.RMSNorm(width, eps=config.norm_eps)
+    return nn.LayerNorm(width, eps=config.norm_eps, bias=config.bias)
 
 
 class _Unread(torch.autograd.Function):
@@ -92,9 +80,7 @@ class CausalAttention(nn.Module):
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q: (B, H, T, D); k, v: (B, H_kv, T, D) -> (B, H, T, D)."""
-        groups = q.shape[1] // k.shape[1]
-        if groups > 1:
-            k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
+        k, v = per_query_head(k, q.shape[1]), per_query_head(v, q.shape[1])
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale)
 
 
@@ -109,21 +95,26 @@ class Block(nn.Module):
         self.config = config
         self.multipliers = Multipliers()
         d, kv, ff, bias = config.n_embd, config.kv_width, config.d_ff, config.bias
-        normed, sandwich = config.norm != "none", config.norm == "sandwich"
         self.resid_pre, self.resid_mid, self.resid_post = (nn.Identity() for _ in range(3))
-        self.norm_1 = make_norm(config) if normed else nn.Identity()
+        self.norm_1 = self._norm("norm_1")
         self.q, self.k, self.v = (nn.Linear(d, width, bias) for width in (d, kv, kv))
         self.attend = CausalAttention(1 / math.sqrt(config.head_size))
         self.attn = nn.Identity()
+        self.norm_attn = self._norm("norm_attn")
         self.attn_out = nn.Linear(d, d, bias)
-        self.norm_1_out = make_norm(config) if sandwich else nn.Identity()
-        self.norm_2 = make_norm(config) if normed else nn.Identity()
+        self.norm_1_out = self._norm("norm_1_out")
+        self.norm_2 = self._norm("norm_2")
         if config.gated:
             self.mlp_gate = nn.Linear(d, ff, bias)
         self.mlp_up = nn.Linear(d, ff, bias)
         self.mlp_act = nn.Identity()
+        self.norm_mlp = self._norm("norm_mlp", ff)
         self.mlp_down = BranchEnd(ff, d, bias)
-        self.norm_2_out = make_norm(config) if sandwich else nn.Identity()
+        self.norm_2_out = self._norm("norm_2_out")
+
+    def _norm(self, name: str, width: int = 0) -> nn.Module:
+        present = name in self.config.block_norms
+        return make_norm(self.config, width) if present else nn.Identity()
 
     def set_multipliers(self, multipliers: Multipliers) -> None:
         """Install the factors that a method adds to the forward pass."""
@@ -141,25 +132,23 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map the stream (B, T, C) to the stream one block later."""
-        m = self.multipliers
+        m, branches = self.multipliers, self.config.branches
         x = self.resid_pre(x)
-        x = self._add(x, self._attention, self.norm_1, self.norm_1_out, m.skip_attn, m.branch_attn)
-        x = self.resid_mid(x)
-        x = self._add(x, self._mlp, self.norm_2, self.norm_2_out, m.skip_mlp, m.branch_mlp)
-        return self.resid_post(x)
+        read = self._read(self.norm_1, x)
+        added = times(self.norm_1_out(self._attention(read)), m.branch_attn)
+        mid = self.resid_mid(self._write(self.norm_1, times(x, m.skip_attn) + added))
+        if branches != "shared":
+            read = self._read(self.norm_2, x if branches == "parallel" else mid)
+        added = times(self.norm_2_out(self._mlp(read)), m.branch_mlp)
+        return self.resid_post(self._write(self.norm_2, times(mid, m.skip_mlp) + added))
 
-    def _add(
-        self,
-        x: Tensor,
-        branch: Callable[[Tensor], Tensor],
-        norm: nn.Module,
-        norm_out: nn.Module,
-        skip: float,
-        scale: float,
-    ) -> Tensor:
-        if self.config.norm == "post":
-            return norm(times(x, skip) + times(branch(x), scale))
-        return times(x, skip) + times(norm_out(branch(norm(x))), scale)
+    def _read(self, norm: nn.Module, x: Tensor) -> Tensor:
+        """Return what a branch makes of the stream before it begins."""
+        return x if self.config.norm == "post" else norm(x)
+
+    def _write(self, norm: nn.Module, x: Tensor) -> Tensor:
+        """Return what the sum of stream and branch becomes."""
+        return norm(x) if self.config.norm == "post" else x
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (-1, self.config.head_size)).transpose(1, 2)
@@ -167,21 +156,25 @@ class Block(nn.Module):
     def _position(self, x: Tensor) -> Tensor:
         """Normalise and rotate a query or key (B, H, T, D) as configured."""
         if self.config.positions == "rope":
-            x = rotate(x, self.config.rope_theta)
+            x = rotate(x, self.config.rope_theta, self.config.rotated)
         if self.config.qk_norm:
             x = F.rms_norm(x, (x.shape[-1],), eps=self.config.norm_eps)
         return x
 
     def _attention(self, x: Tensor) -> Tensor:
         q, k = (self._position(self._heads(linear(x))) for linear in (self.q, self.k))
+        if self.config.positions == "alibi":
+            q, k = with_distance(q, k, self.attend.scale)
         mixed = self.attend(q, k, self._heads(self.v(x)))
-        return self.attn_out(self.attn(mixed.transpose(1, 2).flatten(2)))
+        return self.attn_out(self.norm_attn(self.attn(mixed.transpose(1, 2).flatten(2))))
 
     def _mlp(self, x: Tensor) -> Tensor:
         activation = ACTIVATIONS[self.config.activation]
         if self.config.gated:
-            return self.mlp_down(self.mlp_act(activation(self.mlp_gate(x)) * self.mlp_up(x)))
-        return self.mlp_down(self.mlp_act(activation(self.mlp_up(x))))
+            hidden = activation(self.mlp_gate(x)) * self.mlp_up(x)
+        else:
+            hidden = activation(self.mlp_up(x))
+        return self.mlp_down(self.norm_mlp(self.mlp_act(hidden)))
 
 
 def empty_embedding(ids: int, width: int) -> nn.Embedding:
@@ -198,14 +191,21 @@ class Embedding(nn.Module):
         self.wte = empty_embedding(config.vocab_size, config.n_embd)
         learned = config.positions == "learned"
         self.wpe = empty_embedding(config.block_size, config.n_embd) if learned else None
+        self.sinusoidal = config.positions == "sinusoidal"
+        self.norm_embed = make_norm(config) if config.embed_norm else nn.Identity()
         self.embed = nn.Identity()
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Look up tokens, and positions where they are learned."""
+        """Look up tokens and positions, and normalise them where that is asked for."""
+        return self.embed(self.norm_embed(self.look_up(ids)))
+
+    def look_up(self, ids: Tensor) -> Tensor:
+        """Return tokens plus positions (B, T, C) before any norm; waves keep their size."""
         x = self.wte(ids)
         if self.wpe is not None:
             x = x + self.wpe(torch.arange(ids.shape[1], device=ids.device))
-        return self.embed(times(x, self.multiplier))
+        x = times(x, self.multiplier)
+        return x + sinusoids(x) if self.sinusoidal else x
 
 
 class Head(nn.Module):

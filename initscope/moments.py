@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from initscope.positions import per_query_head
+
 MAX_QUERIES = 256  # rows of the attention matrix looked at; evenly spaced
 # Entries reduced at a time. A core's cache holds a piece and its square, and the allocator keeps
 # memory of this size: larger temporaries are returned to the system and faulted in anew.
@@ -105,7 +107,7 @@ def attention(q: Tensor, k: Tensor, scale: float) -> Tensor:
     entropy of each row is divided by ln(keys it sees); the logits' variance is taken over the
     keys of each row, because softmax ignores what all keys share.
     """
-    q, k = q.detach().flatten(0, 1), _per_query_head(k.detach(), q.shape[1]).flatten(0, 1)
+    q, k = q.detach().flatten(0, 1), per_query_head(k.detach(), q.shape[1]).flatten(0, 1)
     tokens = q.shape[1]
     rows = _query_rows(tokens, q.device)
     seen = (torch.arange(tokens, device=q.device) <= rows[:, None]).float()
@@ -115,10 +117,6 @@ def attention(q: Tensor, k: Tensor, scale: float) -> Tensor:
         for i in range(0, len(q), heads)
     ]
     return torch.cat(parts, dim=1).mean(dim=1)
-
-
-def _per_query_head(k: Tensor, heads: int) -> Tensor:
-    return k if k.shape[1] == heads else k.repeat_interleave(heads // k.shape[1], dim=1)
 
 
 def _query_rows(tokens: int, device: torch.device) -> Tensor:

@@ -30,7 +30,7 @@ class Parameter:
 
 def model_site(config: GPTConfig, layer: int) -> Site:
     """Return a layer's place for what belongs to no single parameter (a rule's multipliers)."""
-    return _Lister(config, layer).site("", config.n_embd, config.n_embd)
+    return _Lister(config, layer).site("", "", config.n_embd, config.n_embd)
 
 
 class _Lister:
@@ -39,55 +39,54 @@ class _Lister:
     def __init__(self, config: GPTConfig, layer: int) -> None:
         self.config, self.layer = config, layer
 
-    def site(self, role: str, fan_in: int, fan_out: int) -> Site:
+    def site(self, role: str, module: str, fan_in: int, fan_out: int) -> Site:
         config = self.config
         return Site(
-            role=role, fan_in=fan_in, fan_out=fan_out, layer=self.layer,
+            role=role, module=module, fan_in=fan_in, fan_out=fan_out, layer=self.layer,
             n_layer=config.n_layer, n_embd=config.n_embd, n_head=config.n_head,
             d_ff=config.d_ff, vocab_size=config.vocab_size,
         )  # fmt: skip
 
     def linear(self, role: str, fan_in: int, fan_out: int) -> Iterator[Parameter]:
-        yield Parameter(f"{role}.weight", (fan_out, fan_in), self.site(role, fan_in, fan_out))
+        site = self.site(role, role, fan_in, fan_out)
+        yield Parameter(f"{role}.weight", (fan_out, fan_in), site)
         if self.config.bias and role != "head":
-            yield Parameter(f"{role}.bias", (fan_out,), self.site("bias", fan_in, fan_out))
+            yield Parameter(f"{role}.bias", (fan_out,), self.site("bias", role, fan_in, fan_out))
 
     def norm(self, name: str, width: int) -> Iterator[Parameter]:
-        yield Parameter(f"{name}.weight", (width,), self.site("norm_gain", width, width))
+        yield Parameter(f"{name}.weight", (width,), self.site("norm_gain", name, width, width))
         if self.config.bias and self.config.norm_kind == "layernorm":
-            yield Parameter(f"{name}.bias", (width,), self.site("norm_bias", width, width))
+            yield Parameter(f"{name}.bias", (width,), self.site("norm_bias", name, width, width))
 
 
 def block_parameters(config: GPTConfig, layer: int) -> list[Parameter]:
     """List the parameters of block ``layer`` in the order in which they are drawn."""
     new, d = _Lister(config, layer), config.n_embd
-    listed: list[Parameter] = []
-    if config.norm != "none":
-        listed += new.norm("norm_1", d)
-    listed += [*new.linear("q", d, d), *new.linear("k", d, config.kv_width)]
-    listed += [*new.linear("v", d, config.kv_width), *new.linear("attn_out", d, d)]
-    if config.norm == "sandwich":
-        listed += new.norm("norm_1_out", d)
-    if config.norm != "none":
-        listed += new.norm("norm_2", d)
-    if config.gated:
-        listed += new.linear("mlp_gate", d, config.d_ff)
-    listed += [*new.linear("mlp_up", d, config.d_ff), *new.linear("mlp_down", config.d_ff, d)]
-    if config.norm == "sandwich":
-        listed += new.norm("norm_2_out", d)
-    return listed
+    ff, kv = config.d_ff, config.kv_width
+    listed = [
+        *new.norm("norm_1", d),
+        *new.linear("q", d, d), *new.linear("k", d, kv), *new.linear("v", d, kv),
+        *new.norm("norm_attn", d), *new.linear("attn_out", d, d), *new.norm("norm_1_out", d),
+        *new.norm("norm_2", d),
+        *new.linear("mlp_gate", d, ff), *new.linear("mlp_up", d, ff),
+        *new.norm("norm_mlp", ff), *new.linear("mlp_down", ff, d), *new.norm("norm_2_out", d),
+    ]  # fmt: skip
+    norms = {parameter.site.module for parameter in listed if "norm" in parameter.site.role}
+    absent = norms - config.block_norms | (set() if config.gated else {"mlp_gate"})
+    return [parameter for parameter in listed if parameter.site.module not in absent]
 
 
 def embedding_parameters(config: GPTConfig) -> list[Parameter]:
     """List what comes before the first block (layer -1)."""
     new, d = _Lister(config, -1), config.n_embd
     # fan_in and fan_out of an embedding follow torch.nn.init on its (vocab, width) weight.
-    listed = [
-        Parameter("wte.weight", (config.vocab_size, d), new.site("wte", d, config.vocab_size))
-    ]
+    site = new.site("wte", "wte", d, config.vocab_size)
+    listed = [Parameter("wte.weight", (config.vocab_size, d), site)]
     if config.positions == "learned":
-        site = new.site("wpe", d, config.block_size)
+        site = new.site("wpe", "wpe", d, config.block_size)
         listed.append(Parameter("wpe.weight", (config.block_size, d), site))
+    if config.embed_norm:
+        listed += new.norm("norm_embed", d)
     return listed
 
 

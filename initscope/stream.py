@@ -24,8 +24,9 @@ from initscope.readout import Recorder
 from initscope.sites import block_parameters, model_site
 
 BLOCK_SITES = (
-    "resid_pre", "norm_1", "q", "k", "v", "attn", "attn_out", "norm_1_out", "resid_mid",
-    "norm_2", "mlp_gate", "mlp_up", "mlp_act", "mlp_down", "norm_2_out", "resid_post",
+    "resid_pre", "norm_1", "q", "k", "v", "attn", "norm_attn", "attn_out", "norm_1_out",
+    "resid_mid", "norm_2", "mlp_gate", "mlp_up", "mlp_act", "norm_mlp", "mlp_down", "norm_2_out",
+    "resid_post",
 )  # fmt: skip
 
 
@@ -112,9 +113,6 @@ class _BlockStream:
 
 def _measured_sites(config: GPTConfig) -> list[str]:
     """List the sites that a configuration has (in post norm the norm's output is the stream)."""
-    absent = set() if config.gated else {"mlp_gate"}
-    if config.norm != "sandwich":
-        absent |= {"norm_1_out", "norm_2_out"}
-    if config.norm == "none":
-        absent |= {"norm_1", "norm_2"}
+    norms = {site for site in BLOCK_SITES if site.startswith("norm")}
+    absent = norms - config.block_norms | (set() if config.gated else {"mlp_gate"})
     return [site for site in BLOCK_SITES if site not in absent]

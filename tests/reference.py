@@ -51,6 +51,8 @@ def sites(model: GPT) -> dict[tuple[int, str], nn.Module]:
     """Name the modules whose output a profile describes."""
     found: dict[tuple[int, str], nn.Module] = {(-1, "embed"): model.embedding.embed}
     absent = (nn.Identity,)
+    if not isinstance(model.embedding.norm_embed, absent):
+        found[-1, "norm_embed"] = model.embedding.norm_embed
     for layer, block in enumerate(model.blocks):
         for name, module in block.named_children():
             tap = name in {"resid_pre", "resid_mid", "resid_post", "attn", "mlp_act"}

@@ -89,6 +89,14 @@ def test_a_sandwich_grows_by_design() -> None:
     assert last == pytest.approx(8, rel=0.4)
 
 
+def test_a_norm_on_the_output_alone_grows_by_design_too() -> None:
+    profile = measured("sandwich")
+    config = dataclasses.replace(profile.config, norm="output")
+    found = finding(dataclasses.replace(profile, config=config), "depth-exponent")
+    assert found.status is KEPT
+    assert "by design" in found.message
+
+
 def test_only_growth_is_by_design() -> None:
     cells = {"site": "resid_post", "direction": "forward", "statistic": "variance", "n_layer": 8}
     assert (

@@ -82,10 +82,21 @@ def test_every_choice(cli: Command, shape: dict[str, Any]) -> None:
             {"bias": True, "tied": False, "qk_norm": True, "n_head": 4, "n_kv_head": 2},
         ),
         (
-            "--no-bias --tied --no-qk-norm --d-ff 48 --block-size 20",
-            {"bias": False, "tied": True, "qk_norm": False, "d_ff": 48, "block_size": 20},
+            "--no-bias --tied --no-qk-norm --no-embed-norm --no-inner-norm --d-ff 48",
+            {"bias": False, "tied": True, "qk_norm": False, "d_ff": 48},
         ),
         ("--n-layer 1 --n-embd 24 --vocab-size 9", {"n_layer": 1, "n_embd": 24, "vocab_size": 9}),
+        (
+            "--branches shared --embed-norm --inner-norm --positions rope --rope-share 0.5",
+            {
+                "branches": "shared",
+                "embed_norm": True,
+                "inner_norm": True,
+                "positions": "rope",
+                "rope_share": 0.5,
+            },
+        ),
+        ("--branches parallel --block-size 20", {"branches": "parallel", "block_size": 20}),
     ],
 )
 def test_the_rest_of_the_shape(cli: Command, flags: str, shape: dict[str, Any]) -> None:

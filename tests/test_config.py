@@ -66,6 +66,13 @@ def test_default_heads_divide_the_width(width: int, heads: int) -> None:
         ({"activation": "swigl"}, "did you mean 'swiglu'?"),
         ({"norm_kind": "rms"}, "did you mean 'rmsnorm'?"),
         ({"n_embd": 9, "n_head": 3, "positions": "rope"}, "head size 3 is odd"),
+        ({"branches": "paralel"}, "unknown branches 'paralel': did you mean 'parallel'?"),
+        ({"branches": "parallel", "norm": "post"}, "parallel branches do not go with norm post"),
+        ({"branches": "shared", "norm": "none"}, "choose norm pre, or branches sequential"),
+        ({"branches": "shared", "norm": "output"}, "shared branches do not go with norm output"),
+        ({"rope_share": 0.0}, "rope_share must be above 0 and at most 1, not 0.0"),
+        ({"rope_share": 1.5}, "rope_share must be above 0 and at most 1, not 1.5"),
+        ({"rope_share": math.nan}, "rope_share must be above 0 and at most 1, not nan"),
     ],
     ids=str,
 )

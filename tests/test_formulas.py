@@ -16,6 +16,14 @@ from initscope.sites import all_parameters, model_site
 
 SHAPES = ({"n_layer": 1, "n_embd": 64}, {"n_layer": 7, "n_embd": 192, "d_ff": 100})
 
+# Sizes without a closed form in this notation: DeepScaleLM's go by a recursion over the layers,
+# the latest nanochat's skip of the first layers by their share of the depth.
+WITHOUT = {
+    ("deepscalelm", "v"), ("deepscalelm", "attn_out"),
+    ("deepscalelm-sigma", "v"), ("deepscalelm-sigma", "attn_out"),
+    ("nanochat-latest", "skip_attn"),
+}  # fmt: skip
+
 
 def configs(rule: str) -> list[GPTConfig]:
     whole = {"bias": True, "tied": False, "positions": "learned"}
@@ -37,6 +45,9 @@ def test_every_matrix_has_a_formula_that_gives_its_draw(rule: str) -> None:
         role, draw = parameter.site.role, RULES[rule].draw(parameter.site)
         if role in VECTORS and (role not in texts or draw.kind == "constant"):
             continue
+        if (rule, role) in WITHOUT:
+            assert role not in texts
+            continue
         assert Formula.read(texts[role]).at(parameter.site) == pytest.approx(draw.scale, rel=1e-14)
 
 
@@ -47,6 +58,9 @@ def test_every_multiplier_has_a_formula_that_gives_it(rule: str) -> None:
         for layer in range(-1, config.n_layer + 1):
             site = model_site(config, layer)
             for name, value in dataclasses.asdict(RULES[rule].multipliers(site)).items():
+                if (rule, name) in WITHOUT:
+                    assert name not in texts
+                    continue
                 text = texts.get(name, "1")
                 assert Formula.read(text).at(site) == pytest.approx(value, rel=1e-14), name
 

@@ -38,7 +38,7 @@ def _exponent(evidence: Evidence, direction: str, bound: float, what: str) -> An
     left = growth.left(evidence.profile, direction, values)
     low = -bound if left < growth.FADED else -math.inf
     status = _against(estimate, low, bound)
-    if evidence.profile.config.norm == "sandwich" and estimate.high > bound and estimate.low >= low:
+    if evidence.profile.config.norms_output and estimate.high > bound and estimate.low >= low:
         status, text = Status.KEPT, text + _BY_DESIGN
     elif status is Status.INCONCLUSIVE:
         text += _undecided(estimate, low, bound)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args
 from typer import Argument, Option
 
 from initscope.cli.naming import complete_rule
-from initscope.config import PRESETS, Activation, GPTConfig, Norm, NormKind, Positions
+from initscope.config import PRESETS, Activation, Branches, GPTConfig, Norm, NormKind, Positions
 from initscope.errors import UsageError
 from initscope.options import DTYPES, Options
 from initscope.rules import Rule, config_for
@@ -72,6 +72,23 @@ class Shape:
     ] = None
     qk_norm: Annotated[
         bool | None, Option("--qk-norm/--no-qk-norm", help="Normalise q and k [no].", **_SHAPE)
+    ] = None
+    branches: Annotated[
+        str | None,
+        Option(help="Attention and MLP one after the other, side by side with a norm each, or side "
+               "by side after one norm [sequential].", **_choice(Branches), **_SHAPE),
+    ] = None  # fmt: skip
+    embed_norm: Annotated[
+        bool | None,
+        Option("--embed-norm/--no-embed-norm", help="Normalise the embedding [no].", **_SHAPE),
+    ] = None
+    inner_norm: Annotated[
+        bool | None,
+        Option("--inner-norm/--no-inner-norm", help="Norms before attn_out and mlp_down [no].",
+               **_SHAPE),
+    ] = None  # fmt: skip
+    rope_share: Annotated[
+        float | None, Option(help="Share of each head that rope rotates [1].", **_SHAPE)
     ] = None
     preset: Annotated[
         str | None,

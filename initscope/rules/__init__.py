@@ -10,7 +10,22 @@ from typing import Any
 
 from initscope.config import GPTConfig, preset
 from initscope.errors import UsageError, unknown
-from initscope.rules import depth, fan, folklore, gaussian, llama, models, mup, plugins, small, zero
+from initscope.rules import (
+    depth,
+    fairseq,
+    fan,
+    folklore,
+    gaussian,
+    huggingface,
+    llama,
+    models,
+    mup,
+    plugins,
+    small,
+    torchscale,
+    unit,
+    zero,
+)
 from initscope.rules.core import Draw, Multipliers, Rule, Site
 from initscope.rules.formulas import FORMULAS
 from initscope.rules.own import amended, assignments
@@ -20,7 +35,10 @@ __all__ = [
     "require_new", "rule", "rule_names",
 ]  # fmt: skip
 
-_FAMILIES = (gaussian, fan, small, llama, models, depth, zero, mup, folklore)
+_FAMILIES = (
+    gaussian, fan, small, llama, models, huggingface,
+    depth, torchscale, fairseq, zero, unit, mup, folklore,
+)  # fmt: skip
 
 RULES: dict[str, Rule] = {
     rule.name: dataclasses.replace(rule, formulas={**FORMULAS.get(rule.name, {}), **rule.formulas})

@@ -121,6 +121,17 @@ RULES = (
         architecture={"bias": True},
     ),
     Rule(
+        name="bloom",
+        summary="N(0, sqrt(1/(3·n_embd))); attn_out and mlp_down that/sqrt(2·n_layer); ALiBi, "
+        "and a norm on the embeddings, which are drawn alike; norm gain 1, biases 0",
+        source="bigscience-workshop/bigscience train/tr11-176B-ml/README.md; "
+        "bigscience-workshop/Megatron-DeepSpeed megatron/model/utils.py scaled_init_method_normal",
+        draw=matrices(mt_nlg),
+        architecture={
+            "activation": "gelu_tanh", "positions": "alibi", "embed_norm": True, "bias": True,
+        },
+    ),
+    Rule(
         name="cerebras",
         summary="N(0, 0.02) truncated at ±2 std; attn_out and mlp_down /sqrt(2·n_layer); "
         "embeddings alike, norm gain 1, biases 0",
@@ -128,4 +139,4 @@ RULES = (
         draw=matrices(cerebras),
         architecture={"bias": True},
     ),
-)
+)  # fmt: skip

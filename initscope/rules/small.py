@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from initscope.rules.core import RESIDUAL, Draw, Rule, Site
+from initscope.rules.core import EMBEDDINGS, RESIDUAL, Draw, Multipliers, Rule, Site
+from initscope.rules.fan import xavier_std
 from initscope.rules.gaussian import matrices
 
 
@@ -21,6 +22,13 @@ def wang(site: Site) -> float:
 def neox(site: Site) -> Draw:
     """Small, and Wang's for the weights that write to the stream."""
     return Draw.normal(wang(site) if site.role in RESIDUAL else small(site))
+
+
+def without_tears(site: Site) -> Draw:
+    """Small for attention, Xavier's for the MLP; the two agree where d_ff is 4·n_embd."""
+    if site.role in EMBEDDINGS:
+        return Draw.normal(site.n_embd**-0.5)
+    return Draw.normal(xavier_std(site) if site.role.startswith("mlp") else small(site))
 
 
 def tinyllama(site: Site) -> Draw:
@@ -40,11 +48,27 @@ RULES = (
     Rule(
         name="neox",
         summary="N(0, sqrt(2/(5·n_embd))); attn_out and mlp_down 2/(n_layer·sqrt(n_embd)); "
-        "embeddings sqrt(2/(5·n_embd)), norm gain 1, biases 0; its blocks are parallel, these not",
+        "embeddings sqrt(2/(5·n_embd)), norm gain 1, biases 0",
         source="EleutherAI/gpt-neox megatron/model/init_functions.py small_init_init_method, "
         "wang_init_method; configs/20B.yml",
         draw=matrices(neox),
-        architecture={"positions": "rope", "tied": False, "bias": True},
+        architecture={
+            "branches": "parallel", "positions": "rope", "rope_share": 0.25, "tied": False,
+            "bias": True,
+        },
+    ),
+    Rule(
+        name="transformers-without-tears",
+        summary="q, k, v and attn_out N(0, sqrt(2/(5·n_embd))), the MLP sqrt(2/(fan_in+fan_out)); "
+        "ScaleNorm, which at initialisation is this RMSNorm of gain 1; embeddings "
+        "N(0, 1/sqrt(n_embd)) times sqrt(n_embd), norm gain 1, biases 0",
+        source="Nguyen & Salazar 2019, arXiv 1910.05895; tnq177/transformers_without_tears "
+        "layers.py MultiheadAttention, FeedForward, ScaleNorm; model.py",
+        draw=matrices(without_tears),
+        architecture={
+            "norm_kind": "rmsnorm", "activation": "relu", "positions": "sinusoidal", "bias": True,
+        },
+        multipliers=lambda site: Multipliers(embed=math.sqrt(site.n_embd)),
     ),
     Rule(
         name="tinyllama",
