@@ -64,11 +64,11 @@ def test_nanogpt_answers_the_usual_questions(cli: Command) -> None:
 
 
 def test_what_is_not_given_is_as_inspect_has_it(cli: Command) -> None:
-    document = explained(cli, "palm", "--n-embd", "64", "--vocab-size", "99", "--norm", "post")
-    config = config_for("palm", n_layer=12, n_embd=64, vocab_size=99, norm="post")
+    document = explained(cli, "t5", "--n-embd", "64", "--vocab-size", "99", "--norm", "post")
+    config = config_for("t5", n_layer=12, n_embd=64, vocab_size=99, norm="post")
     assert document["config"] == config.to_dict()
     assert document["schema"] == 1
-    assert document["rule"]["architecture"] == get_rule("palm").architecture
+    assert document["rule"]["architecture"] == get_rule("t5").architecture
 
 
 # --- every rule ---

@@ -27,7 +27,7 @@ _MUP = {
 
 _FAIRSEQ = {"embeddings": _BY_WIDTH, "blocks": _XAVIER_UNIFORM, "embed": "sqrt(n_embd)"}
 _FUSED = f"{_XAVIER_UNIFORM}/sqrt(2)"  # q, k and v as one matrix
-_NUMBER = "max(layer+1, 1)"  # of the block, from 1
+_NUMBER = "(layer+1)"  # of the block, from 1
 _GAMMA = "sqrt(log(2*n_layer))"
 _TORCHSCALE = {
     "embeddings": _BY_WIDTH,
@@ -118,8 +118,8 @@ FORMULAS: dict[str, Mapping[str, str]] = {
     "ds-init": {**_FAIRSEQ, "blocks": f"{_XAVIER_UNIFORM}/sqrt({_NUMBER})"},
     "ds-init-code": {
         **_FAIRSEQ,
-        "blocks": f"{_XAVIER_UNIFORM}/({_NUMBER})**0.25",
-        "qkv": f"{_FUSED}/({_NUMBER})**0.25",
+        "blocks": f"{_XAVIER_UNIFORM}/{_NUMBER}**0.25",
+        "qkv": f"{_FUSED}/{_NUMBER}**0.25",
     },
     "t-fixup": {
         **_FAIRSEQ,
