@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-import huggingface
 from elsewhere import BASE_WIDTH, Weights
+from huggingface import GPT2, T5
 from initscope.construction import build
 from initscope.gpt import GPT, Block
 from initscope.rules import RULES, get_rule
@@ -36,8 +36,8 @@ def logits(model: GPT, tokens: Tensor) -> Tensor:
 @pytest.mark.parametrize("tied", [True, False])
 def test_gpt2_computes_what_the_gpt_here_computes(seed: int, tied: bool) -> None:
     config = config_of("torch", activation="gelu_tanh", tied=tied)  # a rule that draws biases too
-    theirs = huggingface.gpt2_model(config).eval()
-    copy(ours(config, "torch", seed), huggingface.gpt2_weights(theirs, config))
+    theirs = GPT2.build(config).eval()
+    copy(ours(config, "torch", seed), GPT2.weights(theirs, config))
     with torch.no_grad():
         expected = theirs(ids(vocab=300)).logits
     assert expected.std() > 0.1
@@ -47,8 +47,8 @@ def test_gpt2_computes_what_the_gpt_here_computes(seed: int, tied: bool) -> None
 @pytest.mark.parametrize("seed", SEEDS)
 def test_t5_has_no_factor_in_attention_and_one_on_the_logits(seed: int) -> None:
     config = config_of("t5", bias=False)
-    theirs = huggingface.t5_model(config).eval()
-    copy(ours(config, "t5", seed), huggingface.t5_weights(theirs))
+    theirs = T5.build(config).eval()
+    copy(ours(config, "t5", seed), T5.weights(theirs, config))
     (positions,) = (p for n, p in theirs.decoder.named_parameters() if "relative" in n)
     positions.data.zero_()
     nothing = (torch.zeros(2, 1, config.n_embd),)  # an encoder's output that adds nothing
