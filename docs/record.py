@@ -1,6 +1,8 @@
-"""Run the commands in the README's ``console`` blocks and put down what they print.
+"""Run the commands that a document shows and put down what they print.
 
-``python docs/record.py`` rewrites README.md in place, so that its output is never typed by hand.
+``python docs/record.py`` rewrites README.md in place, and ``python docs/record.py FILE`` another
+document, so that their output is never typed by hand: that of each ``console`` block, and each
+table between ``<!-- NAME: python -m MODULE -->`` and ``<!-- end of NAME -->``.
 """
 
 from __future__ import annotations
@@ -12,16 +14,22 @@ import subprocess
 import sys
 from pathlib import Path
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```console\n\$ (?P<command>.+)\n(?P<output>(?s:.*?))^```$", re.MULTILINE)
+TABLE = re.compile(
+    r"^(?P<start><!-- (?P<name>\w+): (?P<command>python .+) -->)\n(?s:.*?)"
+    r"(?P<end><!-- end of (?P=name) -->)$",
+    re.MULTILINE,
+)
 
 
 def run(command: str) -> str:
     """Return what a command writes to stdout in a terminal of 80 columns, and its exit code."""
-    words = [sys.executable, "-m", *shlex.split(command)]
+    program, *rest = shlex.split(command)
+    words = [sys.executable, *(rest if program == "python" else ["-m", program, *rest])]
     environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
     done = subprocess.run(
-        words, capture_output=True, text=True, check=False, env=environment, cwd=README.parent
+        words, capture_output=True, text=True, check=False, env=environment, cwd=ROOT
     )
     if done.returncode not in {0, 1}:
         sys.exit(f"{command}: {done.stderr}")
@@ -32,10 +40,12 @@ def run(command: str) -> str:
 
 def recorded(text: str) -> str:
     """Return a document with the output of each of its commands renewed."""
+    text = TABLE.sub(lambda t: f"{t['start']}\n\n{run(t['command'])}\n{t['end']}", text)
     return BLOCK.sub(
         lambda block: f"```console\n$ {block['command']}\n{run(block['command'])}```", text
     )
 
 
 if __name__ == "__main__":
-    README.write_text(recorded(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for document in map(Path, sys.argv[1:] or [ROOT / "README.md"]):
+        document.write_text(recorded(document.read_text(encoding="utf-8")), encoding="utf-8")
