@@ -47,5 +47,5 @@ def recorded(text: str) -> str:
 
 
 if __name__ == "__main__":
-    for document in map(Path, sys.argv[1:] or [ROOT / "README.md"]):
+    for document in [Path(name) for name in sys.argv[1:]] or [ROOT / "README.md"]:
         document.write_text(recorded(document.read_text(encoding="utf-8")), encoding="utf-8")

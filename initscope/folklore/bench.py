@@ -40,9 +40,9 @@ class Bench:
         """Return the shape that a rule is measured in."""
         return config_for(rule, **self.shape, **fields)
 
-    def model(self, **fields: object) -> GPT:
+    def model(self, *, bias: bool = False) -> GPT:
         """Return nanoGPT with one block, to look at its modules."""
-        return build(self.config(**fields).at_depth(1))
+        return build(self.config(bias=bias).at_depth(1))
 
     def _profile(self, rule: str | Rule, **fields: object) -> Profile:
         return inspect(self.config(rule, **fields), rule, self.options)
