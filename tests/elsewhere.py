@@ -1,4 +1,4 @@
-"""The same parameters, drawn by other people's code: torch.nn, torch.nn.init and mup."""
+"""The same parameters, drawn by other people's code: torch.nn, torch.nn.init, mup and rezero."""
 
 from __future__ import annotations
 
@@ -93,21 +93,31 @@ def modules(config: GPTConfig) -> Weights:
     return weights
 
 
+def rezero_layer(config: GPTConfig) -> Any:
+    """Construct one layer of the authors' own package; without dropout, to compare outputs."""
+    package: Any = pytest.importorskip("rezero.transformer")
+    return package.RZTXEncoderLayer(config.n_embd, config.n_head, config.d_ff, dropout=0)
+
+
 def rezero(config: GPTConfig) -> Weights:
-    """Construct the modules that ReZero's layer is made of."""
-    d, weights = config.n_embd, matrices(normal)(config)
+    """Construct the authors' layers; their paper's model has embeddings of its own."""
+    weights = matrices(normal)(config)
     for layer in range(config.n_layer):
-        attention = nn.MultiheadAttention(d, config.n_head)
-        q, k, v = attention.in_proj_weight.chunk(3)
-        named = {"q": q, "k": k, "v": v, "attn_out": attention.out_proj.weight}
-        named |= dict.fromkeys(("q.bias", "k.bias", "v.bias"), attention.in_proj_bias.chunk(3)[0])
-        named["attn_out.bias"] = attention.out_proj.bias
-        for name, linear in (
-            ("mlp_up", nn.Linear(d, config.d_ff)), ("mlp_down", nn.Linear(config.d_ff, d))
-        ):  # fmt: skip
-            named |= {name: linear.weight, f"{name}.bias": linear.bias}
+        named = rezero_weights(rezero_layer(config))
         weights |= {(layer, name): tensor for name, tensor in named.items()}
     return weights
+
+
+def rezero_weights(theirs: Any) -> dict[str, Tensor]:
+    attention = theirs.self_attn
+    named = dict(zip("qkv", attention.in_proj_weight.chunk(3), strict=True))
+    biases = zip("qkv", attention.in_proj_bias.chunk(3), strict=True)
+    named |= {f"{name}.bias": bias for name, bias in biases}
+    for name, linear in {
+        "attn_out": attention.out_proj, "mlp_up": theirs.linear1, "mlp_down": theirs.linear2
+    }.items():  # fmt: skip
+        named |= {name: linear.weight, f"{name}.bias": linear.bias}
+    return named
 
 
 BASE_WIDTH = 256

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from elsewhere import BASE_WIDTH, Weights
+from elsewhere import BASE_WIDTH, Weights, rezero_layer, rezero_weights
 from huggingface import GPT2, T5
 from initscope.construction import build
 from initscope.gpt import GPT, Block
-from initscope.rules import RULES, get_rule
+from initscope.rules import RULES, Multipliers, get_rule
 from initscope.sites import model_site
 from small import ids
 from test_parity import SHAPE, config_of, ours
@@ -57,6 +57,26 @@ def test_t5_has_no_factor_in_attention_and_one_on_the_logits(seed: int) -> None:
     assert expected.std() > 0.1
     got = logits(build(config, "t5", seed), ids(vocab=300))
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.3])
+def test_rezero_computes_what_its_own_layer_computes(factor: float) -> None:
+    """At initialisation, and with a factor other than 0 to see the branches too."""
+    config = config_of("rezero")
+    layer = rezero_layer(config)
+    assert layer.resweight.item() == 0
+    block = build(config, "rezero").blocks[0]
+    assert isinstance(block, Block)
+    assert (block.multipliers.branch_attn, block.multipliers.branch_mlp) == (0, 0)
+    block.set_multipliers(Multipliers(branch_attn=factor, branch_mlp=factor))
+    layer.resweight.data.fill_(factor)
+    for name, tensor in rezero_weights(layer).items():
+        tensor.data.copy_(ours(config, "rezero", 0)[0, name])
+    x = torch.randn(2, 7, config.n_embd)
+    causal = torch.full((7, 7), -math.inf).triu(1)
+    with torch.no_grad():
+        expected = layer(x.transpose(0, 1), src_mask=causal).transpose(0, 1)
+        torch.testing.assert_close(block(x), expected)
 
 
 @pytest.mark.parametrize("rule", ["mup", "completep", "depth-mup"])

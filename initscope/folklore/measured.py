@@ -60,7 +60,8 @@ def residual_as(rule: str) -> Measure:
         std = bench.std("nanogpt", "mlp_down")
         return Answer(
             _truth(holds=_residual_stds(bench, claimed)),
-            f"std {number(std)} at {bench.depth} layers, not {number(claimed[bench.depth])}; "
+            f"std {number(std)} at {bench.depth} layers, where the claim gives "
+            f"{number(claimed[bench.depth])}; "
             f"{_beside(bench, rule)}",
         )
 
@@ -94,7 +95,8 @@ def narrow_mlp(bench: Bench) -> Answer:
     claimed = bench.prescribed("folklore-ffn", "mlp_up")
     return Answer(
         _truth(holds=bench.has_std("nanogpt", "mlp_up", claimed)),
-        f"c_fc has a std of {number(bench.std('nanogpt', 'mlp_up'))}, not {number(claimed)}; "
+        f"std of c_fc {number(bench.std('nanogpt', 'mlp_up'))}, where the claim gives "
+        f"{number(claimed)}; "
         f"{_beside(bench, 'folklore-ffn')}",
     )
 
