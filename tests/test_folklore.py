@@ -31,6 +31,7 @@ NUMBER = re.compile(
 # 1.5/sqrt(width).
 SHARES = {"variance of ": 0.3, "ends at ": 0.3, "×": 0.3}
 EXPONENT = 0.4
+HARMLESS = 0.1  # nat a byte, of about 2
 SMALL: dict[str, Any] = {"n_layer": 16, "n_embd": 64, "vocab_size": 512, "block_size": 64}
 
 
@@ -66,6 +67,19 @@ def test_the_page_says_what_one_seed_measures_anew() -> None:
                 assert abs(got - want) <= EXPONENT, now
             else:
                 assert got == pytest.approx(want, rel=SHARES.get(a["kind"], 0.01)), now
+
+
+def test_warmup_is_judged_as_the_recorded_training_says() -> None:
+    """Harmless to do without at nanoGPT's own learning rate, and not at a larger one."""
+    block = re.search(r"\$ python examples/warmup.py\n(.*?)```", PAGE, re.DOTALL)
+    assert block is not None
+    lines = [line.split() for line in block[1].splitlines() if re.match(r"0\.0", line)]
+    table = {float(line[0]): [float(word) for word in line[1:] if word != "±"] for line in lines}
+    own, *others = (line[4:6] for _, line in sorted(table.items()))
+    harmless = min(table) == 1e-3 and own[0] < HARMLESS and table[1e-3][-1] == 0
+    harmful = any(cost > HARMLESS and cost > 3 * error for cost, error in others)
+    truth = Truth.PARTLY if harmless and harmful else Truth.TRUE if harmless else Truth.FALSE
+    assert measured.warmup(Bench()).truth is truth
 
 
 def test_commands_exist() -> None:
