@@ -1,8 +1,9 @@
-"""Run the commands in a page's ``console`` blocks and put down what they print.
+"""Run the commands that a document shows and put down what they print.
 
-``python docs/record.py`` rewrites README.md in place, so that its output is never typed by hand;
-``python docs/record.py docs/identify.md`` another page, in a folder where its first Python block
-has run.
+``python docs/record.py`` rewrites README.md in place, and ``python docs/record.py FILE`` another
+document, so that their output is never typed by hand: that of each ``console`` block, and each
+table between ``<!-- NAME: python -m MODULE -->`` and ``<!-- end of NAME -->``. Where a document
+begins with a Python block, that has run before, in a folder of its own.
 """
 
 from __future__ import annotations
@@ -16,14 +17,20 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
 BLOCK = re.compile(r"^```console\n\$ (?P<command>.+)\n(?P<output>(?s:.*?))^```$", re.MULTILINE)
+TABLE = re.compile(
+    r"^(?P<start><!-- (?P<name>\w+): (?P<command>python .+) -->)\n(?s:.*?)"
+    r"(?P<end><!-- end of (?P=name) -->)$",
+    re.MULTILINE,
+)
+README = ROOT / "README.md"
 SCRIPT = re.compile(r"^```python\n(?P<code>(?s:.*?))^```$", re.MULTILINE)
 
 
 def run(command: str, folder: Path = ROOT) -> str:
     """Return what a command writes to stdout in a terminal of 80 columns, and its exit code."""
-    words = [sys.executable, "-m", *shlex.split(command)]
+    program, *rest = shlex.split(command)
+    words = [sys.executable, *(rest if program == "python" else ["-m", program, *rest])]
     environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         words, capture_output=True, text=True, check=False, env=environment, cwd=folder
@@ -37,6 +44,7 @@ def run(command: str, folder: Path = ROOT) -> str:
 
 def recorded(text: str, folder: Path = ROOT) -> str:
     """Return a document with the output of each of its commands renewed."""
+    text = TABLE.sub(lambda t: f"{t['start']}\n\n{run(t['command'])}\n{t['end']}", text)
     return BLOCK.sub(
         lambda block: f"```console\n$ {block['command']}\n{run(block['command'], folder)}```", text
     )
@@ -55,5 +63,6 @@ def recorded_after_script(text: str) -> str:
 
 if __name__ == "__main__":
     for page in [Path(name) for name in sys.argv[1:]] or [README]:
-        record = recorded if page == README else recorded_after_script
-        page.write_text(record(page.read_text(encoding="utf-8")), encoding="utf-8")
+        text = page.read_text(encoding="utf-8")
+        alone = page == README or SCRIPT.search(text) is None
+        page.write_text((recorded if alone else recorded_after_script)(text), encoding="utf-8")

@@ -39,6 +39,36 @@ def test_plot_depths(tmp_path: Path) -> None:
     assert target.read_bytes().startswith(PNG)
 
 
+TINY = (
+    "--n-layer", "2", "--n-embd", "32", "--n-head", "2", "--block-size", "16", "--batch", "8",
+    "--validation", "4", "--rates", "0.01",
+)  # fmt: skip
+
+
+def warmup(*options: str) -> list[float]:
+    """Return the numbers of the table's one line."""
+    text = run(sys.executable, str(EXAMPLES / "warmup.py"), *TINY, *options)
+    return [float(word) for word in text.splitlines()[-1].split() if word != "±"]
+
+
+def test_warmup_trains_with_and_without() -> None:
+    rate, warm, _, cold, _, difference, *_ = warmup("--steps", "40", "--seeds", "2")
+    assert rate == 0.01
+    assert max(warm, cold) < 5  # from ln 256 = 5.55
+    assert difference == pytest.approx(cold - warm, abs=0.002)
+    assert difference != 0
+
+
+def test_warmup_over_no_step_is_no_warmup() -> None:
+    _, warm, cold, difference, worst, same, *lost = warmup(
+        "--steps", "5", "--seeds", "1", "--warmup", "0"
+    )
+    assert warm == cold
+    assert worst == same
+    assert difference == 0
+    assert lost == [1, 1]  # five steps do not reach the bytes' frequencies
+
+
 @pytest.mark.slow
 def test_session(tmp_path: Path) -> None:
     if not (Path(sys.executable).parent / "initscope").exists():
