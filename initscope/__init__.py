@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from initscope.errors import InitscopeError, MeasurementError, UsageError
     from initscope.judging import judge
     from initscope.options import Options
+    from initscope.own import inspect
     from initscope.profile import Profile
     from initscope.rules import Draw, Rule, Site, get_rule
     from initscope.store import load
-    from initscope.sweep import compare, inspect
+    from initscope.sweep import compare
 
     __version__: str
 
@@ -61,7 +62,7 @@ _HOMES = {
     "build": "construction",
     "compare": "sweep",
     "get_rule": "rules",
-    "inspect": "sweep",
+    "inspect": "own",
     "judge": "judging",
     "load": "store",
 }

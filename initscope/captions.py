@@ -31,6 +31,8 @@ class Note(NamedTuple):
 def facts(profile: Profile) -> list[str]:
     """Say in a few words each how the model is built and how it was measured."""
     config, run = profile.config, profile.run
+    if run.model:
+        return [run.model, *_own_facts(profile)]
     return [
         *shape(config),
         f"{count(_parameters(config))} parameters",
@@ -39,6 +41,21 @@ def facts(profile: Profile) -> list[str]:
         f"{config.positions} positions" if config.positions != "rope" else "rope",
         "tied head" if config.tied else "untied head",
         "biases" if config.bias else "no biases",
+        f"tokens {run.tokens}",
+        f"{run.dtype} on {run.device}",
+        _seeds(run.seeds),
+    ]
+
+
+def _own_facts(profile: Profile) -> list[str]:
+    """Say of a user's model only what was found in it."""
+    config, run = profile.config, profile.run
+    return [
+        f"{config.n_layer} layer{'s' * (config.n_layer > 1)}",
+        f"width {config.n_embd}",
+        f"vocabulary {config.vocab_size}",
+        f"{count(run.parameters)} parameters",
+        f"{config.norm}-norm" if config.norm != "none" else "no norm",
         f"tokens {run.tokens}",
         f"{run.dtype} on {run.device}",
         _seeds(run.seeds),

@@ -12,6 +12,7 @@ from typer import Argument
 from initscope.cli.gating import Gate, Reports
 from initscope.cli.groups import Measurement, Shape
 from initscope.cli.output import announce, progress, say
+from initscope.cli.own import Own
 from initscope.cli.signature import with_options
 from initscope.errors import ExitCode, UsageError
 from initscope.files import check_writable, deliver
@@ -28,12 +29,13 @@ def check(
     measurement: Measurement,
     gate: Gate,
     reports: Reports,
+    own: Own,
     files: Annotated[
         list[str] | None,
         Argument(metavar="[FILE]...", help="Profiles saved with --json or --parquet, instead."),
     ] = None,
 ) -> None:
-    """Judge one or more rules, or saved profiles, and exit 1 if anything is out of bounds.
+    """Judge one or more rules, your model, or saved profiles; exit 1 if anything is out of bounds.
 
     initscope check --rule nanogpt --n-layer 48 --n-embd 128
 
@@ -42,11 +44,14 @@ def check(
     from initscope.gate import exit_code
 
     if files:
-        _refuse_measurement(gate, shape, measurement)
+        _refuse_measurement(gate, shape, measurement, own)
     checks = _settings(gate, shape, measurement)
     targets = reports.targets()
     known = _known(gate)
-    results = list(_saved(files, checks) if files else _measured(checks, gate))
+    if own.chosen():
+        results = list(_measured_own(checks, own, gate, shape))
+    else:
+        results = list(_saved(files, checks) if files else _measured(checks, gate))
     results = _baseline(results, gate, known)
     _report(results, targets)
     code = exit_code(results)
@@ -54,9 +59,10 @@ def check(
         raise SystemExit(code)
 
 
-def _refuse_measurement(gate: Gate, shape: Shape, measurement: Measurement) -> None:
+def _refuse_measurement(gate: Gate, shape: Shape, measurement: Measurement, own: Own) -> None:
     """Refuse what would go unheeded: a saved profile is not measured again."""
-    given = [*shape.chosen(), *measurement.chosen(), *(["rule"] if gate.rule else [])]
+    rule = ["rule"] if gate.rule else []
+    given = [*shape.chosen(), *measurement.chosen(), *rule, *own.given()]
     if given:
         flag = given[0].replace("_", "-")
         raise UsageError(f"--{flag} belongs to a measurement, but saved profiles were given")
@@ -102,6 +108,19 @@ def _measured(checks: Sequence[CheckSettings], gate: Gate) -> Iterator[Result]:
             announce(options)
         for one in checks:
             yield from run(one, remedy=gate.remedy, report=report)
+
+
+def _measured_own(
+    checks: Sequence[CheckSettings], own: Own, gate: Gate, shape: Shape
+) -> Iterator[Result]:
+    """Judge a user's model: by its own draw, or by each rule that was asked for."""
+    from initscope.gate import run_own
+
+    with progress() as report:
+        for one in checks:
+            announce(one.options())
+            for rule in gate.rule or [""]:
+                yield from run_own(one, own.subject(shape, rule), report=report)
 
 
 def _saved(files: Sequence[str], checks: Sequence[CheckSettings]) -> Iterator[Result]:
