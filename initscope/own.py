@@ -16,15 +16,15 @@ from initscope.anatomy.shape import shape
 from initscope.config import GPTConfig
 from initscope.devices import choose_device, choose_dtype, require_memory
 from initscope.errors import UsageError
-from initscope.options import DEFAULT_SEQ_LEN, Options, Report
+from initscope.options import Options, Report
 from initscope.profile import Profile, Run, concat, frame
 from initscope.redraw import Redrawn, redraw
 from initscope.resident import Feed, feed, measure
 from initscope.resident.engine import Measured, locate
 from initscope.resident.keeping import untouched
 from initscope.rules.core import Rule
-from initscope.target import Factory
-from initscope.tokens import describe, tokens
+from initscope.target import Factory, token_ids
+from initscope.tokens import describe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +74,7 @@ def inspect(
     if not isinstance(config, nn.Module):
         return sweep.inspect(config, rule or "nanogpt", options, report=report)
     options = options or Options()
-    batch = _ids(config, options, None, 0) if rule is None else rule
+    batch = token_ids(config, options, None, 0) if rule is None else rule
     given = feed(config, batch)
     found = measure(config, given, backward=not options.forward_only, blocks=blocks)
     run = _run(options, found.anatomy, given, type(config).__name__)
@@ -125,7 +125,7 @@ class Subject:
 
     def feed(self, model: nn.Module, options: Options, seed: int) -> Feed:
         """Return what to call the model with."""
-        batch = self.batch() if self.batch else _ids(model, options, self.factory, seed)
+        batch = self.batch() if self.batch else token_ids(model, options, self.factory, seed)
         return feed(model, batch)
 
     def locate(self, options: Options) -> tuple[Anatomy, Redrawn | None]:
@@ -199,53 +199,6 @@ class Subject:
 
 
 # --- what is measured on what ---
-
-
-def _ids(model: nn.Module, options: Options, factory: Factory | None, seed: int) -> torch.Tensor:
-    """Make token ids (B, T + 1) that a model can take, on its device."""
-    vocab = _vocabulary(model, factory)
-    limit = _length(model, factory)
-    length = options.seq_len or min(DEFAULT_SEQ_LEN, limit or DEFAULT_SEQ_LEN)
-    if limit and length > limit:
-        raise UsageError(f"--seq-len {length} is beyond the model's {limit} positions")
-    made = tokens(options.tokens, vocab_size=vocab, batch=options.batch, length=length + 1,
-                  seed=seed)  # fmt: skip
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    return torch.from_numpy(made).to(device)
-
-
-def _setting(model: nn.Module, factory: Factory | None, name: str) -> int | None:
-    """Look a field up among the factory's arguments, then in the model's configuration."""
-    value = factory.value(name) if factory is not None else None
-    if value is None:
-        config = getattr(model, "config", None)
-        known = Factory("", lambda: None, vars(config) if hasattr(config, "__dict__") else {})
-        value = known.value(name)
-    return value if isinstance(value, int) else None
-
-
-def _tables(model: nn.Module) -> list[nn.Embedding]:
-    return [module for module in model.modules() if isinstance(module, nn.Embedding)]
-
-
-def _vocabulary(model: nn.Module, factory: Factory | None) -> int:
-    """Return the number of token ids: said, or that of the first table of embeddings."""
-    said = _setting(model, factory, "vocab_size")
-    if said:
-        return said
-    if not _tables(model):
-        raise UsageError(
-            "the model has no table of embeddings, so its inputs are unknown: pass a batch "
-            "(--batch-from module:function)"
-        )
-    return _tables(model)[0].num_embeddings
-
-
-def _length(model: nn.Module, factory: Factory | None) -> int | None:
-    """Return the longest sequence: said, or that of the table after the first."""
-    said = _setting(model, factory, "block_size")
-    tables = [table.num_embeddings for table in _tables(model)[1:]]
-    return said or (min(tables) if tables else None)
 
 
 def _describe(anatomy: Anatomy, given: Feed, vocab: int = 0) -> GPTConfig:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import nn
 
-from initscope.anatomy.marks import BlockTrace, Call, Facts, Mark, View
+from initscope.anatomy.lineage import ancestors, numel, source
+from initscope.anatomy.marks import BlockTrace, Call, Mark, View
 
 Side = Literal["in", "out"]
 EXACT = 1e-3  # a factor nearer to 1 is rounding, or a low-precision norm
@@ -78,11 +78,11 @@ class _Dissection:
 
     def _mixes(self, call: Call) -> bool:
         named = any(word in call.path.lower() for word in _MIXERS)
-        return named or any(one.inputs.mixed for one in (call, *_ancestors(call)))
+        return named or any(one.inputs.mixed for one in (call, *ancestors(call)))
 
     def _readers(self, writer: Call) -> list[Call]:
         """Return the projections of a branch that read the stream, in order."""
-        found = [c for c in (writer, *_ancestors(writer)) if c.inputs.on_stream]
+        found = [c for c in (writer, *ancestors(writer)) if c.inputs.on_stream]
         return [call for call in self.trace.calls if call in found]
 
     # --- naming ---
@@ -106,7 +106,7 @@ class _Dissection:
     def _attention(self) -> None:
         if self.attention is None:
             return
-        heads = {site: _source(self.trace.heads.get(site)) for site in ("q", "k", "v")}
+        heads = {site: source(self.trace.heads.get(site)) for site in ("q", "k", "v")}
         found = {site: mark for site, mark in heads.items() if mark is not None}
         for site, (call, view) in found.items():
             assert call is not None
@@ -115,7 +115,7 @@ class _Dissection:
                 self._label(call, site)  # cut in a way that strides cannot say
             else:
                 self._tap(site, call, view=view)
-        shared = _numel(found.get("k")) / _numel(found.get("q"))
+        shared = numel(found.get("k")) / numel(found.get("q"))
         self.part.n_kv_head = round(self.part.n_head * shared)
         for site in ("q", "k"):
             for norm in self.trace.heads[site].norms if site in self.trace.heads else []:
@@ -204,41 +204,6 @@ _JOINED = {
     ("q", "k"): "qk", ("qk", "v"): "qkv", ("k", "v"): "kv", ("q", "v"): "qkv",
     ("mlp_gate", "mlp_up"): "mlp_gate_up",
 }  # fmt: skip
-
-
-def _ancestors(call: Call) -> Iterator[Call]:
-    """Yield the projections behind a projection, inside the block."""
-    seen: set[Call] = set()
-    waiting = list(call.inputs.boxes) if not call.inputs.on_stream else []
-    while waiting:
-        one = waiting.pop()
-        if one not in seen:
-            seen.add(one)
-            yield one
-            waiting += one.inputs.boxes if not one.inputs.on_stream else []
-
-
-def _source(facts: Facts | None) -> Mark | None:
-    """Return the one output, or part of one, that a tensor comes from."""
-    marks = [mark for mark in facts.marks if mark.call and not mark.call.norm] if facts else []
-    calls = {mark.call for mark in marks}
-    if len(calls) != 1:
-        return None
-    return Mark(calls.pop(), _common([mark.view for mark in marks]))
-
-
-def _common(views: Iterable[View | None]) -> View | None:
-    """Return the smallest part of an output that all these parts were cut from."""
-    lines = [view.line if view is not None else [] for view in views]
-    shared = [view for view in lines[0] if all(view in line for line in lines)] if lines else []
-    return shared[0] if shared else None
-
-
-def _numel(mark: Mark | None) -> int:
-    """Return the entries of an output or of the part of it that is meant."""
-    if mark is None or mark.call is None:
-        return 1
-    return mark.view.numel if mark.view is not None else mark.call.numel
 
 
 def _args(mark: Mark) -> tuple[Call, Literal["out"], View | None]:

@@ -24,9 +24,9 @@ class AttentionWatch(TorchFunctionMode):
 
     def __torch_function__(
         self,
-        func: Any,
-        _types: Any,
-        args: Any = (),
+        func: Any,  # noqa: ANN401 - any operation of torch's
+        _types: object,
+        args: Any = (),  # noqa: ANN401 - and its arguments
         kwargs: Any = None,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
         """Run an operation; reduce what enters a softmax over keys."""
@@ -47,7 +47,7 @@ def _fused(
     key: Tensor,
     _value: Tensor,
     mask: Tensor | None = None,
-    *more: Any,
+    *more: object,
     **named: Any,  # noqa: ANN401
 ) -> Tensor | None:
     """Reduce the logits of a call of PyTorch's fused attention; None where there is no row."""

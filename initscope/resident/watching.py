@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from initscope.anatomy import Anatomy, Tap, unwrap
-from initscope.anatomy.trace import first_activation
+from initscope.anatomy.modules import first_activation
 from initscope.gpt import SATURATED_BELOW
 from initscope.moments import central, scaled, share_below, vector_square
 from initscope.probe import record_activation

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from initscope.errors import UsageError, unknown
-from initscope.target import Factory
+from initscope.target.factory import Factory
 
 
 def hub_factory(target: str) -> Factory:
