@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, get_args
 
 from initscope.anatomy.body import Anatomy
-from initscope.config import Activation, GPTConfig, default_heads
+from initscope.config import Activation, GPTConfig, NormKind, Positions, default_heads
 
 
 def shape(anatomy: Anatomy, *, vocab_size: int, seq_len: int) -> GPTConfig:
@@ -28,7 +28,7 @@ def shape(anatomy: Anatomy, *, vocab_size: int, seq_len: int) -> GPTConfig:
         n_kv_head=n_kv_head if n_kv_head and n_head % n_kv_head == 0 else n_head,
         d_ff=_usual(part.d_ff for part in parts) or 4 * anatomy.width,
         vocab_size=vocab_size,
-        block_size=anatomy.wpe[1].num_embeddings if anatomy.wpe else seq_len,
+        block_size=_positions_held(anatomy) or seq_len,
         norm=_usual(part.norm for part in parts) or "none",
         norm_kind=_norm_kind(anatomy),
         activation=activation if activation in get_args(Activation) else "gelu",
@@ -44,13 +44,18 @@ def _usual(values: Iterable[Any]) -> Any:  # noqa: ANN401 - of whatever kind the
     return counted.most_common(1)[0][0] if counted else None
 
 
-def _norm_kind(anatomy: Anatomy) -> str:
+def _positions_held(anatomy: Anatomy) -> int:
+    table = anatomy.wpe[1] if anatomy.wpe is not None else None
+    return int(getattr(table, "num_embeddings", 0))
+
+
+def _norm_kind(anatomy: Anatomy) -> NormKind:
     taps = [tap for part in anatomy.parts for tap in part.taps if tap.site.startswith("norm")]
     kinds = [type(tap.module).__name__.lower() for tap in taps]
     return "rmsnorm" if any("rms" in kind for kind in kinds) else "layernorm"
 
 
-def _positions(anatomy: Anatomy) -> str:
+def _positions(anatomy: Anatomy) -> Positions:
     if anatomy.wpe is not None:
         return "learned"
     names = [f"{path} {type(module).__name__}" for path, module in anatomy.model.named_modules()]

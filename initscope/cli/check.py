@@ -45,7 +45,7 @@ def check(
 
     if files:
         _refuse_measurement(gate, shape, measurement, own)
-    checks = _settings(gate, shape, measurement)
+    checks = _settings(gate, shape, measurement, own)
     targets = reports.targets()
     known = _known(gate)
     if own.chosen():
@@ -79,23 +79,27 @@ def _known(gate: Gate) -> dict[str, Any] | None:
     return dict(load_baseline(gate.baseline)["checks"])
 
 
-def _settings(gate: Gate, shape: Shape, measurement: Measurement) -> list[CheckSettings]:
+def _settings(gate: Gate, shape: Shape, measurement: Measurement, own: Own) -> list[CheckSettings]:
     from initscope.judging import selected
 
     settings = load_settings(Path(gate.config) if gate.config else None)
-    fields = shape.chosen()
-    depth = fields.pop("n_layer", None)
-    flags = {**gate.flags(), "depths": [depth] if depth is not None else None}
-    changed = [
-        one.replace(shape=fields or None, measurement=measurement.chosen() or None, **flags)
-        for one in settings.checks
-    ]
+    flags = {**gate.flags(), **({"rules": None} if own.chosen() else _cases(shape))}
+    changed = [one.replace(measurement=measurement.chosen() or None, **flags)
+               for one in settings.checks]  # fmt: skip
     for one in changed:
-        list(one.cases())  # every name and shape is known before the first measurement
+        if not own.chosen():
+            list(one.cases())  # every name and shape is known before the first measurement
         if not selected(one.select, one.ignore):
             raise UsageError("--select and --ignore leave no check to run")
         one.options()
     return changed
+
+
+def _cases(shape: Shape) -> dict[str, Any]:
+    """Return the shape that was given as changes to a check's settings."""
+    fields = shape.chosen()
+    depth = fields.pop("n_layer", None)
+    return {"shape": fields or None, "depths": [depth] if depth is not None else None}
 
 
 def _measured(checks: Sequence[CheckSettings], gate: Gate) -> Iterator[Result]:

@@ -52,7 +52,7 @@ def _inspect_own(own: Own, shape: Shape, measurement: Measurement, output: Outpu
     announce(options)
     subject = own.subject(shape)
     if own.print_sites:
-        from initscope.table.sites import sites_report
+        from initscope.cli.found import sites_report
 
         show(sites_report(*subject.locate(options)))
         return

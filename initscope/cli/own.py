@@ -98,4 +98,4 @@ class Own:
         function, _ = resolve(self.batch_from)
         if not callable(function):
             raise UsageError(f"{self.batch_from} is no function")
-        return function  # type: ignore[no-any-return]
+        return function

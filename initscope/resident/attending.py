@@ -47,7 +47,7 @@ def _fused(
     key: Tensor,
     _value: Tensor,
     mask: Tensor | None = None,
-    *more: object,
+    *more: Any,  # noqa: ANN401 - PyTorch's other arguments
     **named: Any,  # noqa: ANN401
 ) -> Tensor | None:
     """Reduce the logits of a call of PyTorch's fused attention; None where there is no row."""

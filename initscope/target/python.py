@@ -13,6 +13,10 @@ from torch import nn
 from initscope.errors import UsageError
 from initscope.target.factory import SYNONYMS, Factory
 
+_CONFIGS = frozenset({
+    "config", "cfg", "conf", "args", "params", "hparams", "settings", "options", "model_args",
+})  # fmt: skip
+
 
 def python_factory(target: str, found: Any, module: ModuleType) -> Factory:  # noqa: ANN401
     """Return what builds a model by calling ``found``, or that model itself.
@@ -55,7 +59,8 @@ def _config_class(
     if len(required) != 1 or any(required[0] in names for names in SYNONYMS.values()):
         return None
     (name,) = required
-    for kind in (_annotation(found, name), *_neighbours(module)):
+    others = _neighbours(module) if name.lower() in _CONFIGS else ()
+    for kind in (_annotation(found, name), *others):
         if isinstance(kind, type) and _has_depth(kind):
             return name, kind
     raise UsageError(
@@ -65,7 +70,7 @@ def _config_class(
 
 
 def _annotation(found: Any, name: str) -> object:  # noqa: ANN401
-    function = found.__init__ if isinstance(found, type) else found
+    function = vars(found).get("__init__", found) if isinstance(found, type) else found
     try:
         return get_type_hints(function).get(name)
     except Exception:  # noqa: BLE001 - a user's annotation that cannot be evaluated says nothing

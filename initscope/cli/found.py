@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,45 +12,39 @@ from rich.text import Text
 from initscope.glossary import SITES
 from initscope.notation import number
 
+if TYPE_CHECKING:
+    from initscope.anatomy import Anatomy, Labelled, Part, Tap
+    from initscope.redraw import Redrawn
+
 _ORDER = {site: place for place, site in enumerate(SITES)}
 
 
-class Tapped(Protocol):
-    """Where a site's tensor passes."""
-
-    site: str
-    path: str
-    side: str
-    view: object
-
-
-def sites_report(anatomy: object, drawn: object = None) -> RenderableType:
+def sites_report(anatomy: Anatomy, drawn: Redrawn | None = None) -> RenderableType:
     """Show the sites of each kind of block, what surrounds them, and the parameters' labels.
 
-    ``anatomy`` is a :class:`~initscope.anatomy.Anatomy`, ``drawn`` a rule's
-    :class:`~initscope.redraw.Redrawn` or None.
+    ``drawn`` is what a rule drew in it, if one did.
     """
-    parts = list(_kinds(anatomy.parts))  # type: ignore[attr-defined]
+    parts = list(_kinds(anatomy.parts))
     found: list[RenderableType] = [Text(_summary(anatomy))]
     for layers, part in parts:
         found += [Text(f"\nblock {layers}, {part.path}: {_traits(part)}"), _taps(part.taps)]
-    found += [Text("\nparameters"), _parameters(anatomy.parameters, drawn)]  # type: ignore[attr-defined]
-    if drawn is not None and drawn.multipliers:  # type: ignore[attr-defined]
+    found += [Text("\nparameters"), _parameters(anatomy.parameters, drawn)]
+    if drawn is not None and drawn.multipliers:
         found.append(Text("the rule also multiplies in the forward pass, which is left out here"))
     return Group(*found)
 
 
-def _summary(anatomy: object) -> str:
+def _summary(anatomy: Anatomy) -> str:
     ends = [
         f"{name} {named[0]}" for name in ("wte", "wpe", "norm_f", "head")
         if (named := getattr(anatomy, name)) is not None
     ]  # fmt: skip
-    n, width = anatomy.n_layer, anatomy.width  # type: ignore[attr-defined]
-    tied = ", tied" if anatomy.tied else ""  # type: ignore[attr-defined]
+    n, width = anatomy.n_layer, anatomy.width
+    tied = ", tied" if anatomy.tied else ""
     return f"{n} blocks of width {width}; {', '.join(ends)}{tied}"
 
 
-def _kinds(parts: Sequence[object]) -> Iterator[tuple[str, object]]:
+def _kinds(parts: Sequence[Part]) -> Iterator[tuple[str, Part]]:
     """Yield each run of blocks that have the same sites, as ``0–11``, with its first."""
     start = 0
     for place in range(1, len(parts) + 1):
@@ -60,17 +54,17 @@ def _kinds(parts: Sequence[object]) -> Iterator[tuple[str, object]]:
             start = place
 
 
-def _sites(part: object) -> list[tuple[str, str]]:
-    return [(tap.site, tap.path) for tap in part.taps]  # type: ignore[attr-defined]
+def _sites(part: Part) -> list[tuple[str, str]]:
+    return [(tap.site, tap.path) for tap in part.taps]
 
 
-def _traits(part: object) -> str:
-    said = [f"{part.norm}-norm" if part.norm != "none" else "no norm"]  # type: ignore[attr-defined]
-    said += ["parallel branches"] * part.parallel  # type: ignore[attr-defined]
-    said += [part.activation] * bool(part.activation)  # type: ignore[attr-defined]
-    said += [f"{part.n_head} heads"] * bool(part.n_head)  # type: ignore[attr-defined]
-    said += ["no attention"] * (not part.softmax)  # type: ignore[attr-defined]
-    said += [f"{site} × {number(x)}" for site, x in part.factors.items() if x != 1]  # type: ignore[attr-defined]
+def _traits(part: Part) -> str:
+    said = [f"{part.norm}-norm" if part.norm != "none" else "no norm"]
+    said += ["parallel branches"] * part.parallel
+    said += [part.activation] * bool(part.activation)
+    said += [f"{part.n_head} heads"] * bool(part.n_head)
+    said += ["no attention"] * (not part.softmax)
+    said += [f"{site} × {number(x)}" for site, x in part.factors.items() if x != 1]
     return ", ".join(said)
 
 
@@ -81,7 +75,7 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _taps(taps: Iterable[Tapped]) -> Table:
+def _taps(taps: Iterable[Tap]) -> Table:
     table = _table("site", "taken at", "meaning")
     for tap in sorted(taps, key=lambda tap: _ORDER.get(tap.site, 0)):
         side = "input of" if tap.side == "in" else "part of" if tap.view else "output of"
@@ -89,15 +83,15 @@ def _taps(taps: Iterable[Tapped]) -> Table:
     return table
 
 
-def _parameters(parameters: Iterable[object], drawn: object) -> Table:
-    names = {}
-    for one in drawn.mapped if drawn is not None else []:  # type: ignore[attr-defined]
+def _parameters(parameters: Iterable[Labelled], drawn: Redrawn | None) -> Table:
+    names: dict[str, list[str]] = {}
+    for one in drawn.mapped if drawn is not None else []:
         names.setdefault(one.found.path, []).append(f"{one.label}: std {number(one.draw.std)}")
     table = _table("layer", "label", "parameter", *(["drawn"] if drawn is not None else []))
     for one in parameters:
-        shape = tuple(one.parameter.shape)  # type: ignore[attr-defined]
-        row = [str(one.layer), one.label, f"{one.path} {shape}"]  # type: ignore[attr-defined]
+        shape = tuple(one.parameter.shape)
+        row = [str(one.layer), one.label, f"{one.path} {shape}"]
         if drawn is not None:
-            row.append(", ".join(names.get(one.path, ["left as it is"])))  # type: ignore[attr-defined]
+            row.append(", ".join(names.get(one.path, ["left as it is"])))
         table.add_row(*row)
     return table
