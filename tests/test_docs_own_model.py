@@ -31,7 +31,7 @@ def test_every_command_of_the_page_does_what_it_says(
 
 
 def test_the_python_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(MODEL + CODE, "own-model.md", "exec"), {"__name__": "page"})  # noqa: S102 - ours
+    exec(compile(MODEL + CODE, "own-model.md", "exec"), {"__name__": "__main__"})  # noqa: S102 - ours
     assert "own" in capsys.readouterr().out
 
 

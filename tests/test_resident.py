@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from families import FAMILIES, family
 from initscope.construction import build
-from initscope.errors import MeasurementError, UsageError
-from initscope.resident import feed, measure
+from initscope.errors import MeasurementError
 from initscope.stream import measure as streamed
+from resident_readings import RELATIVE, assert_same, resident
 from small import ids, plan
 from users_gpt import Shared, users_gpt
-
-Values = dict[tuple[int, str, str, str], float]
-RELATIVE = 1e-5
-
-
-def resident(model: nn.Module, batch: object = None, **how: Any) -> Values:
-    tokens = ids() if batch is None else batch
-    return {r[:4]: r.value for r in measure(model, feed(model, tokens), **how).readings}
-
-
-def assert_same(got: Values, want: Values, relative: float = RELATIVE) -> None:
-    assert set(want) <= set(got)
-    for key, value in want.items():
-        # Differences: a mean, the excess loss, and m4 / m2² - 3. What cancels sets their size.
-        size = {"mean": "max_abs", "loss_excess": "loss"}.get(key[3], "")
-        cancelled = 3.0 if key[3] == "kurtosis" else abs(want.get((*key[:3], size), 0.0))
-        slack = relative * cancelled
-        assert got[key] == pytest.approx(value, rel=relative, abs=slack + 1e-12, nan_ok=True), key
 
 
 @pytest.mark.parametrize(
@@ -126,89 +107,6 @@ def test_attention_reads_the_same_through_either_implementation(name: str) -> No
         assert fused[key] == pytest.approx(plain[key], rel=1e-4)
 
 
-# --- without a trace ---
-
-
-def state(model: nn.Module) -> list[Any]:
-    return [
-        *(p.detach().clone() for p in model.parameters()),
-        *(b.clone() for b in model.buffers()),
-        *(p.grad for p in model.parameters()),
-        *(None if p.grad is None else p.grad.clone() for p in model.parameters()),
-        [m.training for m in model.modules()], torch.get_rng_state(),
-        [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()],
-        [bool(p._post_accumulate_grad_hooks) for p in model.parameters()],
-    ]  # fmt: skip
-
-
-class Counting(nn.Module):
-    """Wraps a model with a buffer that every call changes, and one that it replaces."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-        self.register_buffer("calls", torch.zeros(()))
-        self.register_buffer("cache", torch.zeros(2))
-
-    def forward(self, idx: Tensor, targets: Tensor | None = None) -> Any:
-        self.calls += 1
-        self.cache = torch.randn(2)
-        return self.inner(idx, targets)
-
-
-def same(a: Any, b: Any) -> bool:
-    return torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a == b
-
-
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("how", [{}, {"backward": False}, {"training": False}], ids=str)
-def test_a_model_is_left_as_it_was(training: bool, how: dict[str, Any]) -> None:
-    model = Counting(users_gpt(dropout=0.1, checkpointing="reentrant")).train(training)
-    model.inner.transformer["h"][0].eval()  # type: ignore[index, union-attr]
-    tokens = ids()
-    model(tokens[:, :-1], tokens[:, 1:])[1].backward()  # gradients that must survive
-    before = state(model)
-    resident(model, **how)
-    after = state(model)
-    assert len(before) == len(after)
-    assert all(same(a, b) for a, b in zip(before, after, strict=True))
-
-
-def test_the_step_after_is_the_step_without() -> None:
-    """Outputs and gradients of a training step, to the last bit, dropout included."""
-
-    def step(look: Callable[[nn.Module], object]) -> list[Tensor]:
-        model, tokens = users_gpt(dropout=0.2), ids()
-        torch.manual_seed(3)
-        look(model)
-        logits, loss = model(tokens[:, :-1], tokens[:, 1:])
-        assert loss is not None
-        loss.backward()
-        return [logits, loss, *(p.grad for p in model.parameters() if p.grad is not None)]
-
-    plain, watched = step(lambda _: None), step(resident)
-    assert all(torch.equal(a, b) for a, b in zip(plain, watched, strict=True))
-
-
-def test_an_optimiser_inside_the_backward_pass_does_not_step() -> None:
-    model = users_gpt()
-    stepped = []
-    for parameter in model.parameters():
-        parameter.register_post_accumulate_grad_hook(stepped.append)
-    resident(model)
-    assert stepped == []
-    tokens = ids()
-    model(tokens[:, :-1], tokens[:, 1:])[1].backward()  # type: ignore[union-attr]
-    assert len(stepped) == len(list(model.parameters()))
-
-
-def test_hooks_are_gone_after_a_failure() -> None:
-    model = users_gpt()
-    with pytest.raises(IndexError):
-        resident(model, ids(length=80))  # beyond the position table
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
-
-
 # --- conditions ---
 
 
@@ -261,63 +159,3 @@ def test_a_shared_block_reads_as_many_layers() -> None:
     variances = [got[layer, "resid_post", "forward", "variance"] for layer in range(4)]
     assert variances == sorted(variances)
     assert len(set(variances)) == 4
-
-
-# --- what goes in and comes out ---
-
-
-class Returns(nn.Module):
-    """A user's model whose output is dressed up."""
-
-    def __init__(self, dress: Callable[[Tensor, Tensor | None], Any]) -> None:
-        super().__init__()
-        self.inner, self.dress = users_gpt(), dress
-
-    def forward(self, ids: Tensor, y: Tensor | None = None) -> Any:
-        return self.dress(*self.inner(ids, y))
-
-
-@pytest.mark.parametrize(
-    "dress",
-    [
-        lambda logits, _loss: logits,
-        lambda logits, _loss: (logits,),
-        lambda logits, loss: (loss, logits),
-        lambda logits, loss: {"loss": loss, "logits": logits},
-        lambda logits, _loss: {"logits": logits},
-        lambda logits, _loss: logits.flatten(0, 1),
-    ],
-)
-def test_outputs_of_every_kind_are_understood(dress: Callable[..., Any]) -> None:
-    assert_same(resident(Returns(dress)), resident(users_gpt()), 1e-4)
-
-
-def test_a_loss_alone_is_enough() -> None:
-    got, want = resident(Returns(lambda _logits, loss: loss)), resident(users_gpt())
-    gone = {"logits", "loss_excess"}
-    assert_same(got, {k: v for k, v in want.items() if not gone & set(k)}, 1e-4)
-
-
-@pytest.mark.parametrize(
-    ("dress", "said"),
-    [
-        (lambda _logits, _loss: "text", "returned a str, without logits or a loss"),
-        (lambda logits, _loss: logits[:, -1:], "not one a token.*pass targets"),
-    ],
-)
-def test_what_is_not_understood_is_said_once(dress: Callable[..., Any], said: str) -> None:
-    with pytest.raises((UsageError, MeasurementError), match=said):
-        resident(Returns(dress))
-
-
-def test_a_batch_may_be_what_the_model_is_called_with() -> None:
-    tokens = ids()
-    want = resident(users_gpt())
-    x, y = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
-    np.testing.assert_equal(resident(users_gpt(), {"idx": x, "targets": y}), want)
-    np.testing.assert_equal(resident(users_gpt(), (x, y)), want)
-
-
-def test_a_batch_of_another_kind_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"a batch is token ids.*not a float32 tensor of shape"):
-        resident(users_gpt(), torch.zeros(2, 3))

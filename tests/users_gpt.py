@@ -37,6 +37,7 @@ class SelfAttention(nn.Module):
         self.c_proj = nn.Linear(width, width, bias=settings.bias)
         self.drop = nn.Dropout(settings.dropout)
         size = settings.block_size
+        self.causal: Tensor
         self.register_buffer("causal", torch.ones(size, size).tril().bool()[None, None])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -116,7 +117,7 @@ class UsersGPT(nn.Module):
         place = torch.arange(idx.shape[1], device=idx.device)
         x = self.transformer["wte"](idx) + self.transformer["wpe"](place)
         x = self.transformer["drop"](x)
-        for layer in self.transformer["h"]:  # type: ignore[union-attr]
+        for layer in self.transformer["h"].children():
             x = self._run(layer, x)
         x = self.transformer["ln_f"](x)
         if targets is None:

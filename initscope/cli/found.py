@@ -85,8 +85,8 @@ def _taps(taps: Iterable[Tap]) -> Table:
 
 def _parameters(parameters: Iterable[Labelled], drawn: Redrawn | None) -> Table:
     names: dict[str, list[str]] = {}
-    for one in drawn.mapped if drawn is not None else []:
-        names.setdefault(one.found.path, []).append(f"{one.label}: std {number(one.draw.std)}")
+    for item in drawn.mapped if drawn is not None else []:
+        names.setdefault(item.found.path, []).append(f"{item.label}: std {number(item.draw.std)}")
     table = _table("layer", "label", "parameter", *(["drawn"] if drawn is not None else []))
     for one in parameters:
         shape = tuple(one.parameter.shape)
