@@ -84,7 +84,7 @@ def test_an_optimiser_inside_the_backward_pass_does_not_step() -> None:
     resident(model)
     assert stepped == []
     tokens = ids()
-    model(tokens[:, :-1], tokens[:, 1:])[1].backward()  # type: ignore[union-attr]
+    model(tokens[:, :-1], tokens[:, 1:])[1].backward()
     assert len(stepped) == len(list(model.parameters()))
 
 
