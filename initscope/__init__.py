@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from initscope.identifying import identify
     from initscope.judging import judge
     from initscope.options import Options
+    from initscope.own import inspect
     from initscope.profile import Profile
     from initscope.rules import Draw, Rule, Site, get_rule, rule
     from initscope.store import load
-    from initscope.sweep import compare, inspect
+    from initscope.sweep import compare
 
     __version__: str
 
@@ -65,7 +66,7 @@ _HOMES = {
     "compare": "sweep",
     "get_rule": "rules",
     "identify": "identifying",
-    "inspect": "sweep",
+    "inspect": "own",
     "judge": "judging",
     "load": "store",
     "rule": "rules",

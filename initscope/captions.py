@@ -32,7 +32,7 @@ def facts(profile: Profile) -> list[str]:
     """Say in a few words each how the model is built and how it was measured."""
     run = profile.run
     return [
-        *architecture(profile.config),
+        *([run.model, *_own_facts(profile)] if run.model else architecture(profile.config)),
         f"tokens {run.tokens}",
         f"{run.dtype} on {run.device}",
         _seeds(run.seeds),
@@ -49,6 +49,18 @@ def architecture(config: GPTConfig) -> list[str]:
         _positions(config),
         "tied head" if config.tied else "untied head",
         "biases" if config.bias else "no biases",
+    ]
+
+
+def _own_facts(profile: Profile) -> list[str]:
+    """Say of a user's model only what was found in it."""
+    config = profile.config
+    return [
+        f"{config.n_layer} layer{'s' * (config.n_layer > 1)}",
+        f"width {config.n_embd}",
+        f"vocabulary {config.vocab_size}",
+        f"{count(profile.run.parameters)} parameters",
+        f"{config.norm}-norm" if config.norm != "none" else "no norm",
     ]
 
 

@@ -42,10 +42,26 @@ def decide(  # noqa: PLR0913 - what to measure, and when to stop
         precision: widest half of an exponent's 95 % interval.
         report: called after each block.
     """
-    profile = inspect(config, rule, options, report=report)
+
+    def more(profile: Profile, seeds: int) -> Profile:
+        return extend(profile, rule, options, seeds, report)
+
+    first = inspect(config, rule, options, report=report)
+    return settle(first, more, judge, max_seeds=max_seeds, precision=precision)
+
+
+def settle(
+    profile: Profile,
+    more: Callable[[Profile, int], Profile],
+    judge: Callable[[Profile], Verdict],
+    *,
+    max_seeds: int = MAX_SEEDS,
+    precision: float = PRECISION,
+) -> Decided:
+    """Add seeds to a profile, ``more`` measuring up to a number of them, until it is decided."""
     verdict = judge(profile)
     while _open(profile, verdict, precision) and verdict.seeds < max_seeds:
-        profile = extend(profile, rule, options, verdict.seeds + 1, report)
+        profile = more(profile, verdict.seeds + 1)
         verdict = judge(profile)
     return Decided(profile, verdict)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from initscope.errors import ExitCode
 from initscope.formats import Named, no_check_ran
@@ -17,6 +17,9 @@ from initscope.options import Report
 from initscope.profile import Profile
 from initscope.settings import CheckSettings
 from initscope.verdict import Finding, Verdict
+
+if TYPE_CHECKING:
+    from initscope.own import Subject
 
 
 class Result(NamedTuple):
@@ -68,13 +71,38 @@ def run(
         yield _result(check.name, profile, verdict, check)
 
 
+def run_own(
+    check: CheckSettings, subject: Subject, *, report: Report | None = None
+) -> Iterator[Result]:
+    """Measure a user's model as a check says, with as many seeds as the verdict takes.
+
+    Raises:
+        UsageError: for a model that cannot be measured as it is asked for.
+        MeasurementError: when the model's own code fails.
+    """
+    from initscope.decide import settle
+
+    options, verdict_of = check.options(), judge_by(check)
+
+    def more(profile: Profile, seeds: int) -> Profile:
+        return subject.extend(profile, options, seeds, report)
+
+    first = subject.inspect(options, report)
+    profile, verdict = settle(
+        first, more, verdict_of, max_seeds=check.max_seeds, precision=check.precision
+    )
+    yield _result(check.name, profile, verdict, check)
+
+
 def review(profile: Profile, name: str, check: CheckSettings) -> Result:
     """Judge a saved profile as a check would have."""
     return _result(name, profile, judge_by(check)(profile), check)
 
 
 def _result(name: str, profile: Profile, verdict: Verdict, check: CheckSettings) -> Result:
-    title = f"{name}: {profile.rule}, {profile.config.n_layer} layers"
+    what = profile.run.model or profile.rule
+    what = f"{what} by {profile.rule}" if profile.run.model and profile.rule != "own" else what
+    title = f"{name}: {what}, {profile.config.n_layer} layers"
     return Result(title, profile, verdict, check)
 
 

@@ -26,7 +26,11 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """How the readings came about: everything that is needed to take them again."""
+    """How the readings came about: everything that is needed to take them again.
+
+    ``model`` names a user's model and ``parameters`` counts its parameters; the configuration
+    is then its nearest description. Both are empty for the built-in GPT.
+    """
 
     source: str
     device: str
@@ -36,6 +40,8 @@ class Run:
     seq_len: int
     seeds: tuple[int, ...]
     versions: dict[str, str] = field(default_factory=dict)
+    model: str = ""
+    parameters: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return every field by name, ready for JSON."""

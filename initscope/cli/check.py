@@ -12,6 +12,7 @@ from typer import Argument
 from initscope.cli.gating import Gate, Reports
 from initscope.cli.groups import Measurement, Shape
 from initscope.cli.output import announce, progress, say
+from initscope.cli.own import Own
 from initscope.cli.signature import with_options
 from initscope.errors import ExitCode, UsageError
 from initscope.files import check_writable, deliver
@@ -29,12 +30,13 @@ def check(
     measurement: Measurement,
     gate: Gate,
     reports: Reports,
+    own: Own,
     files: Annotated[
         list[str] | None,
         Argument(metavar="[FILE]...", help="Profiles saved with --json or --parquet, instead."),
     ] = None,
 ) -> None:
-    """Judge one or more rules, or saved profiles, and exit 1 if anything is out of bounds.
+    """Judge one or more rules, your model, or saved profiles; exit 1 if anything is out of bounds.
 
     initscope check --rule nanogpt --n-layer 48 --n-embd 128
 
@@ -43,11 +45,14 @@ def check(
     from initscope.gate import exit_code
 
     if files:
-        _refuse_measurement(gate, shape, measurement)
-    checks = _settings(gate, shape, measurement)
+        _refuse_measurement(gate, shape, measurement, own)
+    checks = _settings(gate, shape, measurement, own)
     targets = reports.targets()
     known = _known(gate)
-    results = list(_saved(files, checks) if files else _measured(checks, gate))
+    if own.chosen():
+        results = list(_measured_own(checks, own, gate, shape))
+    else:
+        results = list(_saved(files, checks) if files else _measured(checks, gate))
     results = _baseline(results, gate, known)
     _report(results, targets)
     code = exit_code(results)
@@ -55,9 +60,10 @@ def check(
         raise SystemExit(code)
 
 
-def _refuse_measurement(gate: Gate, shape: Shape, measurement: Measurement) -> None:
+def _refuse_measurement(gate: Gate, shape: Shape, measurement: Measurement, own: Own) -> None:
     """Refuse what would go unheeded: a saved profile is not measured again."""
-    given = [*shape.chosen(), *measurement.chosen(), *(["rule"] if gate.rule else [])]
+    rule = ["rule"] if gate.rule else []
+    given = [*shape.chosen(), *measurement.chosen(), *rule, *own.given()]
     if given:
         flag = given[0].replace("_", "-")
         raise UsageError(f"--{flag} belongs to a measurement, but saved profiles were given")
@@ -74,26 +80,30 @@ def _known(gate: Gate) -> dict[str, Any] | None:
     return dict(load_baseline(gate.baseline)["checks"])
 
 
-def _settings(gate: Gate, shape: Shape, measurement: Measurement) -> list[CheckSettings]:
+def _settings(gate: Gate, shape: Shape, measurement: Measurement, own: Own) -> list[CheckSettings]:
     from initscope.judging import selected
 
     settings = load_settings(Path(gate.config) if gate.config else None)
-    fields = shape.chosen()
-    depth = fields.pop("n_layer", None)
     rules = [get_rule(name, settings.rules) for name in gate.rule] if gate.rule else None
-    flags = {
-        **gate.flags(), "rules": rules, "depths": [depth] if depth is not None else None
-    }  # fmt: skip
+    cases = {} if own.chosen() else {"rules": rules, **_cases(shape)}
+    flags = {**gate.flags(), **cases}
     changed = [
-        one.replace(shape=fields or None, measurement=measurement.chosen() or None, **flags)
-        for one in settings.checks
+        one.replace(measurement=measurement.chosen() or None, **flags) for one in settings.checks
     ]
     for one in changed:
-        list(one.cases())  # every name and shape is known before the first measurement
+        if not own.chosen():
+            list(one.cases())  # every name and shape is known before the first measurement
         if not selected(one.select, one.ignore):
             raise UsageError("--select and --ignore leave no check to run")
         one.options()
     return changed
+
+
+def _cases(shape: Shape) -> dict[str, Any]:
+    """Return the shape that was given as changes to a check's settings."""
+    fields = shape.chosen()
+    depth = fields.pop("n_layer", None)
+    return {"shape": fields or None, "depths": [depth] if depth is not None else None}
 
 
 def _measured(checks: Sequence[CheckSettings], gate: Gate) -> Iterator[Result]:
@@ -106,6 +116,19 @@ def _measured(checks: Sequence[CheckSettings], gate: Gate) -> Iterator[Result]:
             announce(options)
         for one in checks:
             yield from run(one, remedy=gate.remedy, report=report)
+
+
+def _measured_own(
+    checks: Sequence[CheckSettings], own: Own, gate: Gate, shape: Shape
+) -> Iterator[Result]:
+    """Judge a user's model: by its own draw, or by each rule that was asked for."""
+    from initscope.gate import run_own
+
+    with progress() as report:
+        for one in checks:
+            announce(one.options())
+            for rule in gate.rule or [""]:
+                yield from run_own(one, own.subject(shape, rule), report=report)
 
 
 def _saved(files: Sequence[str], checks: Sequence[CheckSettings]) -> Iterator[Result]:

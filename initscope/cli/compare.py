@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from initscope.cli.groups import Measurement, RuleNames, Shape
 from initscope.cli.naming import find_rule
 from initscope.cli.output import Output, announce, progress, say
+from initscope.cli.own import Own
 from initscope.cli.signature import with_options
 from initscope.cli.view import view
 
 
-def compare(rules: RuleNames, shape: Shape, measurement: Measurement, output: Output) -> None:
+def compare(
+    rules: RuleNames, shape: Shape, measurement: Measurement, output: Output, own: Own
+) -> None:
     """Measure several rules side by side, on the same tokens and the same random numbers.
 
     initscope compare nanogpt xavier --n-layer 48 --plot rules.png
+
+    With --model the rules draw your model anew; own is the draw that it came with.
     """
+    if own.chosen():
+        _compare_own(rules, own, shape, measurement, output)
+        return
     found = [find_rule(rule) for rule in rules]
     configs, options = [shape.config(rule) for rule in found], measurement.options()
     output.check()
@@ -28,6 +38,21 @@ def compare(rules: RuleNames, shape: Shape, measurement: Measurement, output: Ou
         announce(options)
         profiles = measure(configs, found, options, report=report)
 
+    verdicts = [judge(profile) for profile in profiles]
+    output.write(profiles, lambda: view(profiles, verdicts, all_layers=output.all_layers))
+
+
+def _compare_own(
+    rules: Sequence[str], own: Own, shape: Shape, measurement: Measurement, output: Output
+) -> None:
+    options = measurement.options()
+    output.check()
+    announce(options)
+    subjects = [own.subject(shape, rule) for rule in rules]
+    with progress() as report:
+        from initscope.judging import judge
+
+        profiles = [subject.inspect(options, report) for subject in subjects]
     verdicts = [judge(profile) for profile in profiles]
     output.write(profiles, lambda: view(profiles, verdicts, all_layers=output.all_layers))
 

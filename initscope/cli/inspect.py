@@ -8,7 +8,8 @@ from typer import Option
 
 from initscope.cli.groups import Measurement, RuleName, Shape
 from initscope.cli.naming import find_rule
-from initscope.cli.output import Output, announce, progress
+from initscope.cli.output import Output, announce, progress, show
+from initscope.cli.own import Own
 from initscope.cli.signature import with_options
 from initscope.cli.view import view
 
@@ -17,15 +18,19 @@ def inspect(
     shape: Shape,
     measurement: Measurement,
     output: Output,
+    own: Own,
     rule: RuleName = "nanogpt",
     remedy: Annotated[
         bool, Option("--remedy/--no-remedy", help="Try changes, and name one that helps.")
     ] = True,
 ) -> None:
-    """Measure one rule: variance of activations, stream and gradients, layer by layer.
+    """Measure one rule, or your model: variance of activations, stream and gradients by layer.
 
-    Depth alone is enough: initscope inspect --n-layer 48
+    Depth alone is enough: initscope inspect --n-layer 48, or --model model.py:GPT
     """
+    if own.chosen():
+        _inspect_own(own, shape, measurement, output)
+        return
     found = find_rule(rule)
     config, options = shape.config(found), measurement.options()
     output.check()
@@ -40,6 +45,24 @@ def inspect(
         if remedy and verdict.broken:
             verdict = with_remedy(verdict, found, config, options, report=report)
 
+    output.write([profile], lambda: view([profile], [verdict], all_layers=output.all_layers))
+
+
+def _inspect_own(own: Own, shape: Shape, measurement: Measurement, output: Output) -> None:
+    options = measurement.options()
+    output.check()
+    announce(options)
+    subject = own.subject(shape)
+    if own.print_sites:
+        from initscope.cli.found import sites_report
+
+        show(sites_report(*subject.locate(options)))
+        return
+    with progress() as report:
+        from initscope.judging import judge
+
+        profile = subject.inspect(options, report)
+    verdict = judge(profile)
     output.write([profile], lambda: view([profile], [verdict], all_layers=output.all_layers))
 
 

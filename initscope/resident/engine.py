@@ -1,0 +1,143 @@
+"""One measurement of a whole model: weights, one forward and one backward pass, one read-out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from initscope.anatomy import Anatomy, Part, find, unwrap
+from initscope.errors import MeasurementError
+from initscope.moments import central, scaled
+from initscope.profile import Reading
+from initscope.readout import Key, Recorder
+from initscope.resident.feed import Feed, Outcome, understand
+from initscope.resident.keeping import untouched
+from initscope.resident.watching import Watch
+
+Index = dict[tuple[int, str, str, str], float]
+
+
+class Measured(NamedTuple):
+    """The readings, what was found in the model, and its vocabulary (0 where it shows none)."""
+
+    readings: list[Reading]
+    anatomy: Anatomy
+    vocab_size: int
+
+
+def measure(
+    model: nn.Module,
+    given: Feed,
+    *,
+    backward: bool = True,
+    blocks: str = "",
+    training: bool | None = None,
+) -> Measured:
+    """Measure a model on one batch, and leave it as it was.
+
+    Args:
+        model: any module with a stack of blocks.
+        given: what it is called with.
+        backward: whether to measure gradients too.
+        blocks: the blocks' paths, where they are not found.
+        training: the mode to measure in; None keeps the model's own.
+
+    Raises:
+        UsageError: where the parts are not found, or neither logits nor a loss come out.
+        MeasurementError: where no gradient can be taken.
+    """
+    recorder = Recorder()
+    with untouched(unwrap(model), training=training):
+        anatomy = locate(model, given, blocks)
+        _weights(anatomy, recorder)
+        outcome = _run(model, anatomy, given, recorder, backward=backward)
+        readings = recorder.readings()
+    vocab = outcome.logits.shape[-1] if outcome.logits is not None else 0
+    return Measured(_derived(anatomy, readings, vocab), anatomy, vocab)
+
+
+def locate(model: nn.Module, given: Feed, blocks: str = "") -> Anatomy:
+    """Find a model's parts by one pass, whose random numbers the measurement then meets again."""
+    devices = {p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"}
+    with torch.random.fork_rng(sorted(devices)):
+        return find(model, lambda: given.call(model), given.ids, blocks)
+
+
+@torch.no_grad()
+def _weights(anatomy: Anatomy, recorder: Recorder) -> None:
+    for one in anatomy.parameters:
+        raw = central(scaled(one.parameter))
+        key = Key(one.layer, one.label, "weight", "weight")
+        recorder.add(key, raw, one.parameter.numel())
+
+
+def _run(
+    model: nn.Module, anatomy: Anatomy, given: Feed, recorder: Recorder, *, backward: bool
+) -> Outcome:
+    with Watch(anatomy, recorder, backward=backward) as watch, torch.set_grad_enabled(backward):
+        with watch.attention():
+            out = given.call(model)
+        outcome = understand(out, given)
+        if outcome.logits is not None:
+            watch.see_logits(outcome.logits)
+        if outcome.loss is not None:
+            key = Key(anatomy.n_layer, "loss", "forward", "loss")
+            recorder.add(key, outcome.loss.detach().float())
+        if backward:
+            _differentiate(outcome)
+    return outcome
+
+
+def _differentiate(outcome: Outcome) -> None:
+    if outcome.loss is None:
+        raise MeasurementError(
+            "the model returned logits that are not one a token, and no loss: pass targets in the "
+            "batch, or leave the gradients out (--forward-only)"
+        )
+    if not outcome.loss.requires_grad:
+        raise MeasurementError(
+            "the loss depends on no parameter that requires a gradient: unfreeze one, or leave "
+            "the gradients out (--forward-only)"
+        )
+    outcome.loss.backward()
+
+
+# --- what follows from the readings ---
+
+
+def _derived(anatomy: Anatomy, readings: Sequence[Reading], vocab: int) -> list[Reading]:
+    index: Index = {reading[:4]: reading.value for reading in readings}
+    last = anatomy.n_layer
+    more = [r for layer, part in enumerate(anatomy.parts) for r in _ratios(layer, part, index)]
+    loss = index.get((last, "loss", "forward", "loss"))
+    if loss is not None and vocab:
+        more.append(Reading(last, "loss", "forward", "loss_excess", loss - math.log(vocab)))
+    return [*readings, *more, *_gradient_norm(anatomy, index)]
+
+
+def _ratios(layer: int, part: Part, index: Index) -> Iterator[Reading]:
+    middle = "resid_mid" if "resid_mid" in part.sites else "resid_pre"
+    for site, stream, normed in (
+        ("attn_out", "resid_pre", "norm_1_out"), ("mlp_down", middle, "norm_2_out"),
+    ):  # fmt: skip
+        end = normed if normed in part.sites else site
+        added = index.get((layer, end, "forward", "second_moment"))
+        onto = index.get((layer, stream, "forward", "second_moment"))
+        if added is not None and onto is not None:
+            ratio = math.sqrt(added / onto) if 0 < onto < math.inf else math.nan
+            ratio *= part.factors.get(site, 1.0)
+            yield Reading(layer, site, "forward", "branch_ratio", ratio)
+
+
+def _gradient_norm(anatomy: Anatomy, index: Index) -> Iterator[Reading]:
+    squares = [
+        index[key] * one.parameter.numel() for one in anatomy.parameters
+        if (key := (one.layer, one.label, "weight_grad", "second_moment")) in index
+    ]  # fmt: skip
+    if squares:
+        norm = math.sqrt(sum(squares))
+        yield Reading(anatomy.n_layer, "model", "weight_grad", "grad_norm", norm)
