@@ -26,7 +26,11 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """How the readings came about: everything that is needed to take them again."""
+    """How the readings came about: everything that is needed to take them again.
+
+    ``source`` is ``stream`` for the built-in model, ``theory`` for a prediction; ``remark`` says
+    what a prediction leaves out, and why.
+    """
 
     source: str
     device: str
@@ -36,10 +40,12 @@ class Run:
     seq_len: int
     seeds: tuple[int, ...]
     versions: dict[str, str] = field(default_factory=dict)
+    remark: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every field by name, ready for JSON."""
-        return {**asdict(self), "seeds": list(self.seeds)}
+        """Return every field by name, ready for JSON; an empty remark is left out."""
+        fields = {**asdict(self), "seeds": list(self.seeds)}
+        return fields if self.remark else {k: v for k, v in fields.items() if k != "remark"}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Run:

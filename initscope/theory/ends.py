@@ -1,0 +1,154 @@
+"""Embedding, head and loss on kernels (docs/theory.md, §1 and §9)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from initscope.config import GPTConfig
+from initscope.rules.core import Rule
+from initscope.sites import embedding_parameters, head_parameters, model_site
+from initscope.theory.gains import Map, variance
+from initscope.theory.kernels import Batch, Norm, Normed, own
+from initscope.theory.matches import Matches
+from initscope.theory.softmax import log_normaliser, participation
+
+Array = npt.NDArray[np.floating[Any]]
+
+
+class Loss(NamedTuple):
+    """What the head computes: kernels, the loss, and what its gradient starts from.
+
+    ``token`` (P,) is the logit of the token that a position itself reads, which a tied head
+    favours; ``taken`` its probability; ``peaked`` the others' Σ p², ``total`` ln Σ exp(logit).
+    """
+
+    normed: Normed | None
+    x: Array
+    logit_square: float
+    token: Array
+    taken: Array
+    peaked: Array
+    loss: float
+
+
+@dataclass(frozen=True, eq=False)
+class Ends:
+    """The parameters outside the blocks: variances of an entry, and factors."""
+
+    config: GPTConfig
+    batch: Batch
+    matches: Matches
+    wte: float
+    wpe: float
+    head: float
+    gain: Map
+    embed: float
+    logits: float
+
+    @classmethod
+    def of(cls, config: GPTConfig, rule: Rule, batch: Batch, matches: Matches) -> Ends:
+        """Read a rule's draws and factors.
+
+        Raises:
+            UsageError: for a draw that theory does not cover.
+        """
+        before, after = embedding_parameters(config), head_parameters(config)
+        wte = variance(before, rule, "wte")
+        gains = [rule.draw(p.site) for p in after if p.site.role == "norm_gain"]
+        square = gains[0].std ** 2 + gains[0].mean ** 2 if gains else 1.0
+        return cls(
+            config=config, batch=batch, matches=matches, wte=wte,
+            wpe=variance(before, rule, "wpe"),
+            head=wte if config.tied else variance(after, rule, "head"),
+            gain=Map(square, variance(after, rule, "norm_bias")),
+            embed=rule.multipliers(model_site(config, -1)).embed,
+            logits=rule.multipliers(model_site(config, config.n_layer)).logits,
+        )  # fmt: skip
+
+    def start(self) -> Array:
+        """Return the embedding's kernel: two tokens share it if they match, two places never."""
+        size = len(self.batch.at.start)
+        kernel = np.empty((min(self.batch.sequences, 2), size, size + 1))
+        kernel[0, :, :-1] = self.wte * self.matches.within
+        kernel[0, :, -1] = self.wte + self.wpe
+        if len(kernel) > 1:
+            kernel[1, :, :-1] = self.wte * self.matches.across
+            kernel[1, :, -1] = self.wte * self.matches.across + self.wpe
+        return kernel * self.embed**2
+
+    def loss(self, stream: Array, skipped: float) -> Loss:
+        """Return the loss on the last block's kernel.
+
+        ``skipped`` is the factor that skips and norms have put on the embedding since it
+        entered the stream.
+        """
+        normed = self.norm.forward(stream, self.gain) if self.config.final_norm else None
+        x = stream if normed is None else normed.kernel
+        width, vocabulary = self.config.n_embd, self.config.vocab_size
+        factor = self.logits**2 * width * self.head
+        square = factor * own(x)
+        token = np.zeros_like(square)
+        if self.config.tied:
+            inverse = 1.0 if normed is None else normed.inverse * math.sqrt(self.gain.scale)
+            token = self.logits * width * self.wte * self.embed * skipped * inverse + token
+        one = float(square @ self.batch.at.single)
+        rest = log_normaliser(vocabulary - 1, math.sqrt(one)) if vocabulary > 1 else -math.inf
+        rest += (square - one) / 2  # positions hardly differ after a norm
+        whole = np.logaddexp(rest, token)
+        taken = np.exp(token - whole) if self.config.tied else np.zeros_like(token)
+        again = self.matches.next_is_same if self.config.tied else 0.0
+        loss = float((whole - again * token) @ self.batch.at.single)
+        peaked = participation(np.array(float(vocabulary)), math.sqrt(one)) + np.zeros_like(token)
+        return Loss(normed, x, one, token, taken, peaked, loss)
+
+    @property
+    def norm(self) -> Norm:
+        """The final norm."""
+        return Norm.of(self.config)
+
+    def gradient(self, loss: Loss, stream: Array) -> Array:
+        """Return the kernel of the loss's gradient at the head's input.
+
+        g_t = Σ_v p_v w_v - w_y: the target's row, the rows of what is predicted instead, and the
+        row of the token read, if that is predicted. Targets match as often as inputs do.
+        """
+        tokens, vocabulary = self.batch.tokens, self.config.vocab_size
+        scale = self.logits**2 * self.head / tokens**2
+        other, read = 1 - loss.taken, loss.taken
+        along = self.wte * self.embed**2 / np.maximum(own(stream), 1e-300)
+        along = np.clip(along, 0.0, 1.0) if self.config.tied else np.zeros_like(read)
+        kernel = np.empty_like(stream)
+        guessed = self._guessed(loss)
+        both = np.multiply.outer(other, other)
+        kernel[0, :, :-1] = both * (self.matches.within - 2 / vocabulary + guessed[0, :, :-1])
+        kernel[0, :, :-1] -= np.multiply.outer(read, np.ones_like(read)) * self.batch.at.adjacent
+        kernel[0, :, -1] = 1 + other**2 * loss.peaked + read**2 * (1 - along)
+        kernel[0, :, -1] -= 2 * other / vocabulary
+        if len(kernel) > 1:
+            alone = both * (self.matches.across - 2 / vocabulary)
+            kernel[1, :, :-1] = alone + both * guessed[1, :, :-1]
+            kernel[1, :, -1] = np.diagonal(alone) + other**2 * guessed[1, :, -1]
+        return scale * kernel
+
+    def _guessed(self, loss: Loss) -> Array:
+        """Σ_v p_v p'_v for two tokens, whose logits are as correlated as their streams."""
+        overlap = np.minimum(self.logits**2 * self.config.n_embd * self.head * loss.x, 500.0)
+        return np.minimum(np.exp(overlap) / self.config.vocab_size, 1.0)
+
+    def back(self, gradient: Array, loss: Loss, rough: float) -> Array:
+        """Pass the gradient back through the final norm."""
+        if loss.normed is None:
+            return gradient
+        passed = self.norm.backward(gradient, loss.normed, self.gain)
+        return passed * (1 + rough + 2 / self.config.n_embd)
+
+    def _logit_gradient(self, loss: Loss) -> float:
+        """Sum over the vocabulary of (p_v - [v = y])², mean over tokens."""
+        other, read = 1 - loss.taken, loss.taken
+        square = 1 + other**2 * loss.peaked + read**2 - 2 * other / self.config.vocab_size
+        return float(square @ self.batch.at.single)

@@ -1,0 +1,60 @@
+"""How often two tokens of a measurement are the same id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from initscope.tokens import Ids, tokens
+
+
+class Matches(NamedTuple):
+    """Probabilities over pairs of tokens.
+
+    ``within`` one sequence, ``across`` two, ``next_is_same`` for a token and the one after it.
+    ``start`` and ``stop`` are shares of the vocabulary that inputs cover.
+    """
+
+    within: float
+    across: float
+    next_is_same: float
+
+    @classmethod
+    def of(cls, ids: Ids) -> Matches:
+        """Count them in ids (B, T + 1), exactly."""
+        inputs = ids[:, :-1]
+        batch, length = inputs.shape
+        inside = sum(_same(row) for row in inputs) - batch * length
+        total = _same(inputs.ravel()) - batch * length
+        within = inside / max(batch * length * (length - 1), 1)
+        across = (total - inside) / max(batch * (batch - 1) * length**2, 1)
+        return cls(float(within), float(across), float((ids[:, 1:] == inputs).mean()))
+
+    @classmethod
+    def mean(cls, several: Sequence[Matches]) -> Matches:
+        """Average those of several seeds."""
+        return cls(*np.mean(several, axis=0).tolist())
+
+
+def _same(ids: Ids) -> int:
+    """Count ordered pairs of the same id, a token with itself too."""
+    counts = np.unique(ids, return_counts=True)[1].astype(np.int64)
+    return int((counts**2).sum())
+
+
+def matches(source: str, *, vocab_size: int, batch: int, length: int, seeds: int) -> Matches:
+    """Count matches in the very ids that a measurement takes (B, T + 1).
+
+    Raises:
+        UsageError: as :func:`initscope.tokens.tokens`.
+    """
+    return Matches.mean(
+        [
+            Matches.of(
+                tokens(source, vocab_size=vocab_size, batch=batch, length=length + 1, seed=seed)
+            )
+            for seed in range(seeds)
+        ]
+    )

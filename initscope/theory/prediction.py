@@ -1,0 +1,141 @@
+"""predict(GPTConfig, Rule) -> Profile: what a measurement would find, without a tensor."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from initscope import __version__
+from initscope.config import GPTConfig
+from initscope.options import Options
+from initscope.profile import Profile, Run, concat
+from initscope.rules import config_for, get_rule
+from initscope.rules.core import Rule
+from initscope.rules.variants import zeros_perturbed
+from initscope.sites import embedding_parameters, head_parameters
+from initscope.theory import coverage, recursion
+from initscope.theory.block import Block
+from initscope.theory.ends import Ends
+from initscope.theory.gains import Gains
+from initscope.theory.kernels import batch
+from initscope.theory.matches import matches
+from initscope.theory.readings import (
+    record_activations,
+    record_embedding,
+    record_gradients,
+    record_head,
+)
+from initscope.theory.recursion import Forward
+from initscope.theory.series import Series
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def predict(
+    config: GPTConfig | int, rule: str | Rule = "nanogpt", options: Options | None = None
+) -> Profile:
+    """Predict what :func:`initscope.inspect` measures, averaged over seeds, in milliseconds.
+
+    The profile has the sites and statistics that theory knows, and for the stream and its
+    gradient a ``spread``: the relative standard deviation between single seeds. Where theory
+    does not hold it has no readings, and its run's ``remark`` says why. docs/theory.md has every
+    formula.
+
+    Args:
+        config: the model's shape, or its depth alone.
+        rule: a rule's name, or a Rule.
+        options: tokens and their number, as for a measurement; the device plays no part.
+
+    Raises:
+        UsageError: for a request that cannot be right, or a model that theory does not cover.
+    """
+    rule, options = get_rule(rule), options or Options()
+    if options.perturb_zeros:
+        rule = zeros_perturbed(rule, options.perturb_zeros)
+    if isinstance(config, int):
+        config = config_for(rule, n_layer=config)
+    coverage.require(config)
+    made = [_Depth(config.at_depth(depth), rule, options) for depth in options.depths(config)]
+    return Profile(
+        rule=rule.name, config=config, run=_run(config, options, made[-1].remark),
+        table=concat([one.table() for one in made]),
+    )  # fmt: skip
+
+
+def _run(config: GPTConfig, options: Options, remark: str) -> Run:
+    from initscope.tokens import describe
+
+    length = options.length(config)
+    return Run(
+        source="theory", device="none", dtype=options.dtype,
+        tokens=describe(options.tokens, options.batch, length), batch=options.batch,
+        seq_len=length, seeds=(0,), remark=remark,
+        versions={"initscope": __version__, "numpy": np.__version__},
+    )  # fmt: skip
+
+
+class _Depth:
+    """The prediction for one depth."""
+
+    def __init__(self, config: GPTConfig, rule: Rule, options: Options) -> None:
+        self.config, self.rule = config, rule
+        self.series, self.remark = Series(config.n_layer), ""
+        length = options.length(config)
+        pairs = batch(options.batch, length)
+        found = matches(
+            options.tokens, vocab_size=config.vocab_size, batch=options.batch, length=length,
+            seeds=options.seeds,
+        )  # fmt: skip
+        self.gains, self.block = Gains(config, rule), Block(config, pairs)
+        self.ends = Ends.of(config, rule, pairs, found)
+        self._prescribed()
+        start = self.ends.start()
+        gone = recursion.forward(self.block, self.gains, start)
+        self.remark = gone.remark
+        for step in gone.steps:
+            record_activations(self.series, self.block, step)
+        whole = not gone.remark
+        back = self._head(gone, backward=not options.forward_only) if whole else None
+        record_embedding(self.series, self.ends, start, back)
+        self.last = gone.steps[-1].stop - 1 if gone.steps else -1
+
+    def _prescribed(self) -> None:
+        """Record what the rule prescribes: the parameters themselves."""
+        for label, std in self.gains.stds.items():
+            mean = self.gains.means[label]
+            self.series.whole(
+                label, "weight", second_moment=std**2 + mean**2, variance=std**2, mean=mean,
+                rule_std=std,
+            )  # fmt: skip
+        for parameter in (*embedding_parameters(self.config), *head_parameters(self.config)):
+            draw = self.rule.draw(parameter.site)
+            self.series.add(
+                parameter.site.layer, parameter.label, "weight", variance=draw.std**2,
+                second_moment=draw.std**2 + draw.mean**2, mean=draw.mean, rule_std=draw.std,
+            )  # fmt: skip
+
+    def _head(self, gone: Forward, *, backward: bool) -> recursion.Array | None:
+        """Record the head and, where asked for, every gradient; return the embedding's."""
+        stream = gone.end.kernel
+        loss = self.ends.loss(stream, gone.end.skipped)
+        at_head = self.ends.gradient(loss, stream) if backward else None
+        record_head(self.series, self.ends, loss, at_head)
+        if at_head is None:
+            return None
+        gradient = self.ends.back(at_head, loss, gone.end.rough)
+        for found in recursion.backward(self.block, gone.steps, gradient):
+            record_gradients(self.series, self.block, found, 0.0)
+            gradient = found[1].pre
+        return gradient
+
+    def table(self) -> pd.DataFrame:
+        """Return the long table."""
+        return self.series.table(self.rule.name, self.last)
+
+
+def exponent_error(profile: Profile) -> float:
+    """Return what a depth exponent of theory may be off by."""
+    return 0.02 if profile.run.source == "theory" else math.nan

@@ -1,0 +1,85 @@
+"""Collecting statistics at the layers that were worked out, and filling in those between."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from initscope.profile import COLUMNS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = npt.NDArray[np.floating[Any]]
+
+
+class Key(NamedTuple):
+    """What a series is of."""
+
+    site: str
+    direction: str
+    statistic: str
+
+
+class Series:
+    """Statistics over the layers of one depth."""
+
+    def __init__(self, n_layer: int) -> None:
+        self.n_layer = n_layer
+        self._places: dict[Key, list[float]] = defaultdict(list)
+        self._values: dict[Key, list[float]] = defaultdict(list)
+        self._whole: dict[Key, Array] = {}
+
+    def add(self, place: float, site: str, direction: str, **values: float) -> None:
+        """Add statistics of a site at a layer; between two whole ones for a stride's middle."""
+        for name, value in values.items():
+            key = Key(site, direction, name)
+            self._places[key].append(place)
+            self._values[key].append(value)
+
+    def whole(self, site: str, direction: str, **columns: Array) -> None:
+        """Add statistics that are known at every layer (n_layer,)."""
+        for name, column in columns.items():
+            self._whole[Key(site, direction, name)] = column
+
+    def _filled(self, last: int) -> dict[Key, tuple[npt.NDArray[np.int64], Array]]:
+        """Return each series at whole layers, up to the last block worked out."""
+        found = {}
+        for key, places in self._places.items():
+            place, order = np.unique(places, return_index=True)
+            value = np.array(self._values[key])[order]
+            if not 0 <= place[0] < self.n_layer:
+                found[key] = place.astype(np.int64), value
+            else:
+                layers = np.arange(last + 1)
+                found[key] = layers, _between(layers, place, value)
+        return found
+
+    def table(self, rule: str, last: int) -> pd.DataFrame:
+        """Build the long table; ``last`` is the last block that theory covers."""
+        import pandas as pd
+
+        layers = np.arange(self.n_layer)
+        found = {key: (layers, column) for key, column in self._whole.items()}
+        found |= self._filled(last)
+        lengths = [len(place) for place, _ in found.values()]
+        columns: dict[str, Any] = {
+            name: np.repeat(np.array([getattr(key, name) for key in found], dtype=object), lengths)
+            for name in Key._fields
+        }
+        columns |= {"rule": rule, "n_layer": self.n_layer, "seed": 0}
+        columns["layer"] = np.concatenate([place for place, _ in found.values()])
+        columns["value"] = np.concatenate([value for _, value in found.values()])
+        return pd.DataFrame({name: columns[name] for name in COLUMNS})
+
+
+def _between(layers: npt.NDArray[np.int64], place: Array, value: Array) -> Array:
+    """Interpolate, a positive series in its logarithm."""
+    if len(place) == len(layers):
+        return value
+    if (value > 0).all():
+        return np.exp(np.interp(layers, place, np.log(value)))
+    return np.interp(layers, place, value)
