@@ -20,8 +20,10 @@ class Mixed(NamedTuple):
     """What attention did at one layer: kernels at its sites, and how peaked it is.
 
     ``query`` and ``key`` are as they meet (qk-norm applied), ``turned`` the key's pairs after
-    rotation. ``common`` (P, P + 1) is E Σ_j a_tj a_sj; ``apart_key`` and ``apart_value`` (P,) are
-    what distinguishes the keys, and the values, that a query sees.
+    rotation. ``common`` (P, P + 1) is E Σ_j a_tj a_sj, and ``contrast`` what of it a softmax
+    passes back; ``apart_key`` and ``apart_value`` (P,) are what distinguishes the keys, and the
+    values, that a query sees. ``twins`` is by how much more pairs of keys differ than their
+    positions say.
     """
 
     q: Array
@@ -32,9 +34,11 @@ class Mixed(NamedTuple):
     turned: Array
     logit: Array
     common: Array
+    contrast: Array
     apart_key: Array
     apart_value: Array
     inverse: tuple[Array, Array] | None
+    twins: float
 
 
 class Passed(NamedTuple):
@@ -61,8 +65,12 @@ class Attention:
         rotation = batch.at.turned(config.head_size, config.rope_theta) if turns else None
         return cls(config, batch, rotation)
 
-    def forward(self, x: Array, layer: Layer) -> Mixed:
-        """Mix the input's kernel (S, P, P + 1)."""
+    def forward(self, x: Array, layer: Layer, twins: float) -> Mixed:
+        """Mix the input's kernel (S, P, P + 1).
+
+        ``twins`` is the variance of the keys' cosine over pairs that is due to repeated tokens;
+        a finite width adds 1/n_embd.
+        """
         q, k, v = (
             layer.maps[role].scale * x + layer.maps[role].shift for role in ("q", "k", "v")
         )
@@ -72,14 +80,17 @@ class Attention:
         scale = layer.factors.attention**2
         square = np.maximum(scale * query[0] * apart_key[at.lower], 0.0)
         seen = at.seen[at.lower] / at.seen[at.upper]
-        common = seen * softmax(tuple(at.seen)).participation(at.lower, np.sqrt(square))
+        table, logit = softmax(tuple(at.seen)), np.sqrt(square[:, -1])
+        common = seen * table.participation(at.lower, np.sqrt(square))
+        contrast = common * (1 - 1 / at.seen[at.lower])
+        contrast[:, -1] = table.contrast(logit)
         mixed = self._average(v, common)
         # A query tilts its weights towards keys along it, and so moves the mean it takes.
         tilt = np.sqrt(apart_key * apart_value / self.config.n_embd) * (1 - common[:, -1])
         mixed += scale * query * outer(tilt)
         return Mixed(
-            q, k, v, mixed, query, turned, np.sqrt(square[:, -1]), common, apart_key, apart_value,
-            inverse,
+            q, k, v, mixed, query, turned, logit, common, contrast, apart_key, apart_value,
+            inverse, twins + 1 / self.config.n_embd,
         )  # fmt: skip
 
     def _met(self, q: Array, k: Array) -> tuple[Array, Array, tuple[Array, Array] | None]:
@@ -144,7 +155,7 @@ class Attention:
         The covariance is about the values' means over what t and s see, since a softmax passes
         back nothing that all keys share.
         """
-        attend, width = self.batch.at.attend, self.config.n_embd
+        attend = self.batch.at.attend
         v, k = mixed.v[..., :-1], mixed.turned
         v_row, k_row = attend @ v, attend @ k
         cross = (v_row * k_row) @ attend.T
@@ -152,8 +163,7 @@ class Attention:
         smooth += (v_row @ attend.T) * (k_row @ attend.T)
         factor = pack(smooth, _diagonal(smooth))
         lower = self.batch.at.lower
-        met = mixed.common * (1 - mixed.common[:, -1][lower]) + 1 / width
-        factor[0] += met * (mixed.apart_key * mixed.apart_value)[lower]
+        factor[0] += (mixed.contrast + mixed.twins) * (mixed.apart_key * mixed.apart_value)[lower]
         return factor
 
     def _keys(self, gradient: Array, mixed: Mixed) -> Array:
@@ -163,10 +173,11 @@ class Attention:
         if self.rotation is not None:
             query[:, :-1] *= self.rotation
         flow = gradient * query * mixed.apart_value[at.lower]
-        peaked = flow * (mixed.common * at.seen[at.upper])
-        spread = flow / at.seen[at.lower]
-        one, off = (self._at_key(part) for part in (peaked, spread))
-        return np.column_stack([-off[at.upper[:, :-1]], one - off])
+        peaked = flow * (mixed.contrast * at.seen[at.upper])
+        # Of each query's keys what one gets the others together lose.
+        one = self._at_key(peaked)
+        others = self._at_key(peaked / np.maximum(at.seen[at.lower] - 1, 0.5))
+        return np.column_stack([-others[at.upper[:, :-1]], one])
 
     def _at_key(self, flow: Array) -> Array:
         """Gather what the pairs of queries beyond a key send to it (P,)."""

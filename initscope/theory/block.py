@@ -83,11 +83,17 @@ class Block:
         self.rough_attention = _ROUGH_ATTENTION / config.n_embd
         self.rough_mlp = _ROUGH_UNIT.get(config.activation, _ROUGH_OTHER) / config.d_ff
 
-    def forward(self, stream: Array, rough: float, layer: Layer) -> Trace:
-        """Carry the stream's kernel (S, P, P + 1) through the block."""
+    def forward(self, stream: Array, rough: float, twins: float, layer: Layer) -> Trace:
+        """Carry the stream's kernel (S, P, P + 1) through the block.
+
+        ``rough`` is the excess variance of |x|², ``twins`` what repeated tokens add to that of
+        the tokens' cosines.
+        """
         factors = layer.factors
         norm_1 = self._before(stream, layer, "norm_1")
-        mixed = self.attention.forward(stream if norm_1 is None else norm_1.kernel, layer)
+        mixed = self.attention.forward(
+            stream if norm_1 is None else norm_1.kernel, layer, twins
+        )
         out = _mapped(mixed.out, layer.maps["attn_out"])
         skips = factors.skip_attn, factors.branch_attn
         mid = self._add(stream, out, (layer, "norm_1"), skips, (rough, self.rough_attention))

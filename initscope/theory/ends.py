@@ -97,8 +97,8 @@ class Ends:
             inverse = 1.0 if normed is None else normed.inverse * math.sqrt(self.gain.scale)
             token = self.logits * width * self.wte * self.embed * skipped * inverse + token
         one = float(square @ self.batch.at.single)
-        rest = log_normaliser(vocabulary - 1, math.sqrt(one)) if vocabulary > 1 else -math.inf
-        rest += (square - one) / 2  # positions hardly differ after a norm
+        others = log_normaliser(np.array(vocabulary - 1.0), math.sqrt(one))
+        rest = others + (square - one) / 2  # positions hardly differ after a norm
         whole = np.logaddexp(rest, token)
         taken = np.exp(token - whole) if self.config.tied else np.zeros_like(token)
         again = self.matches.next_is_same if self.config.tied else 0.0

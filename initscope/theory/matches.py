@@ -14,12 +14,14 @@ class Matches(NamedTuple):
     """Probabilities over pairs of tokens.
 
     ``within`` one sequence, ``across`` two, ``next_is_same`` for a token and the one after it.
-    ``start`` and ``stop`` are shares of the vocabulary that inputs cover.
+    ``twins`` is the variance of "is the same" over the pairs of one sequence, about the means of
+    either token: what is left once both are centred.
     """
 
     within: float
     across: float
     next_is_same: float
+    twins: float
 
     @classmethod
     def of(cls, ids: Ids) -> Matches:
@@ -30,12 +32,21 @@ class Matches(NamedTuple):
         total = _same(inputs.ravel()) - batch * length
         within = inside / max(batch * length * (length - 1), 1)
         across = (total - inside) / max(batch * (batch - 1) * length**2, 1)
-        return cls(float(within), float(across), float((ids[:, 1:] == inputs).mean()))
+        again = float((ids[:, 1:] == inputs).mean())
+        return cls(float(within), float(across), again, float(np.mean([*map(_twins, inputs)])))
 
     @classmethod
     def mean(cls, several: Sequence[Matches]) -> Matches:
         """Average those of several seeds."""
         return cls(*np.mean(several, axis=0).tolist())
+
+
+def _twins(row: Ids) -> float:
+    """Variance of "is the same" about the means of both, less that of a token with itself."""
+    share = np.unique(row, return_counts=True)[1] / len(row)
+    square = float((share**2).sum())
+    centred = square - 2 * float((share**3).sum()) + square**2
+    return max(0.0, centred - (1 - 1 / len(row)) / len(row))
 
 
 def _same(ids: Ids) -> int:

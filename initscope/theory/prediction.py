@@ -22,12 +22,13 @@ from initscope.theory.gains import Gains
 from initscope.theory.kernels import batch
 from initscope.theory.matches import matches
 from initscope.theory.readings import (
+    STREAM,
     record_activations,
     record_embedding,
     record_gradients,
     record_head,
 )
-from initscope.theory.recursion import Forward
+from initscope.theory.recursion import Forward, State
 from initscope.theory.series import Series
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ def predict(
 
     The profile has the sites and statistics that theory knows, and for the stream and its
     gradient a ``spread``: the relative standard deviation between single seeds. Where theory
-    does not hold it has no readings, and its run's ``remark`` says why. docs/theory.md has every
-    formula.
+    does not hold it has no readings, and its run's ``remark`` says why. Of the shallower depths
+    it has the stream and the parameters. docs/theory.md has every formula.
 
     Args:
         config: the model's shape, or its depth alone.
@@ -58,7 +59,9 @@ def predict(
     if isinstance(config, int):
         config = config_for(rule, n_layer=config)
     coverage.require(config)
-    made = [_Depth(config.at_depth(depth), rule, options) for depth in options.depths(config)]
+    *shallower, deepest = options.depths(config)
+    made = [_Depth(config.at_depth(depth), rule, options, STREAM) for depth in shallower]
+    made.append(_Depth(config.at_depth(deepest), rule, options, frozenset()))
     return Profile(
         rule=rule.name, config=config, run=_run(config, options, made[-1].remark),
         table=concat([one.table() for one in made]),
@@ -78,11 +81,13 @@ def _run(config: GPTConfig, options: Options, remark: str) -> Run:
 
 
 class _Depth:
-    """The prediction for one depth."""
+    """The prediction for one depth: of all sites, or of some."""
 
-    def __init__(self, config: GPTConfig, rule: Rule, options: Options) -> None:
+    def __init__(
+        self, config: GPTConfig, rule: Rule, options: Options, only: frozenset[str]
+    ) -> None:
         self.config, self.rule = config, rule
-        self.series, self.remark = Series(config.n_layer), ""
+        self.series, self.remark = Series(config.n_layer, only), ""
         length = options.length(config)
         pairs = batch(options.batch, length)
         found = matches(
@@ -93,7 +98,8 @@ class _Depth:
         self.ends = Ends.of(config, rule, pairs, found)
         self._prescribed()
         start = self.ends.start()
-        gone = recursion.forward(self.block, self.gains, start)
+        state = State(start, 0.0, 1.0, self.ends.wte * self.ends.embed**2)
+        gone = recursion.forward(self.block, self.gains, state, found.twins)
         self.remark = gone.remark
         for step in gone.steps:
             record_activations(self.series, self.block, step)
@@ -128,7 +134,7 @@ class _Depth:
         gradient = self.ends.back(at_head, loss, gone.end.rough)
         for found in recursion.backward(self.block, gone.steps, gradient):
             record_gradients(self.series, self.block, found, 0.0)
-            gradient = found[1].pre
+            gradient = found[2].pre
         return gradient
 
     def table(self) -> pd.DataFrame:

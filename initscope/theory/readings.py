@@ -13,7 +13,7 @@ from initscope.theory import mlp
 from initscope.theory.band import backward_spread, forward_spread
 from initscope.theory.block import Block, Gradients, Trace
 from initscope.theory.ends import Ends, Loss
-from initscope.theory.kernels import Batch
+from initscope.theory.kernels import Batch, Norm
 from initscope.theory.recursion import Step
 from initscope.theory.series import Series
 
@@ -27,7 +27,7 @@ class Activation(NamedTuple):
 
     site: str
     kernel: Array
-    features: int
+    features: float
     mean: Array | None = None
 
 
@@ -50,9 +50,13 @@ def record_activations(series: Series, block: Block, step: Step) -> None:
     """Record one block's forward statistics."""
     batch, trace = block.batch, step.trace
     for one in activations(block, trace):
+        if not series.wants(one.site):
+            continue
         series.add(step.place, one.site, "forward", **moments(batch, one))
         if one.site in STREAM:
             series.add(step.place, one.site, "forward", **_stream(batch, one))
+    if not series.wants("attn"):
+        return
     for site, ratio in _branch_ratios(batch, trace):
         series.add(step.place, site, "forward", branch_ratio=ratio)
     if batch.at.length > 1:
@@ -93,7 +97,12 @@ def activations(block: Block, trace: Trace) -> Iterator[Activation]:
         (f"norm_1{suffix}", trace.mid.normed), (f"norm_2{suffix}", trace.post.normed),
     ):  # fmt: skip
         if normed is not None:
-            yield Activation(site, normed.kernel, d)
+            yield Activation(site, normed.kernel, _free(block.norm, d))
+
+
+def _free(norm: Norm, width: int) -> float:
+    """Return the features that a mean over entries scatters by: LayerNorm leaves no mean."""
+    return math.inf if norm.centred else width
 
 
 def _branch_ratios(batch: Batch, trace: Trace) -> Iterator[tuple[str, float]]:
@@ -110,19 +119,22 @@ def _branch_ratios(batch: Batch, trace: Trace) -> Iterator[tuple[str, float]]:
 
 
 def record_gradients(
-    series: Series, block: Block, found: tuple[Step, Gradients, float], drift: float
+    series: Series, block: Block, found: tuple[float, Trace, Gradients], drift: float
 ) -> None:
     """Record one block's gradients, of its activations and of its parameters."""
-    step, gradients, factor = found
-    for site, kernel, features in _gradients(block, step.trace, gradients):
+    place, trace, gradients = found
+    for site, kernel, features in _gradients(block, trace, gradients):
+        if not series.wants(site):
+            continue
         one = Activation(site, kernel, features)
-        values = {name: factor * v for name, v in moments(block.batch, one).items()}
-        series.add(step.place, site, "backward", **values)
+        series.add(place, site, "backward", **moments(block.batch, one))
         if site in STREAM:
             spread = backward_spread(block.batch, kernel, features, drift)
-            series.add(step.place, site, "backward", spread=spread)
-    for label, square in _weights(block, step.trace, gradients):
-        series.add(step.place, label, "weight_grad", second_moment=max(factor * square, 0.0))
+            series.add(place, site, "backward", spread=spread)
+    if not series.wants("attn"):
+        return
+    for label, square in _weights(block, trace, gradients):
+        series.add(place, label, "weight_grad", second_moment=max(square, 0.0))
 
 
 def _gradients(
@@ -148,19 +160,34 @@ def _weights(block: Block, trace: Trace, g: Gradients) -> Iterator[tuple[str, fl
     x_1 = trace.pre if trace.norm_1 is None else trace.norm_1.kernel
     x_2 = trace.mid.stream if trace.norm_2 is None else trace.norm_2.kernel
     linear = [
-        ("q", g.passed.q, x_1), ("k", groups * g.passed.k, x_1), ("v", groups * g.passed.v, x_1),
+        ("q", g.passed.q, x_1), ("v", groups * g.passed.v, x_1),
         ("attn_out", g.out, trace.mixed.out), ("mlp_up", g.mlp.up, x_2),
         ("mlp_down", g.down, trace.hidden.act),
     ]  # fmt: skip
     if g.mlp.gate is not None:
         linear.append(("mlp_gate", g.mlp.gate, x_2))
+    yield "k", groups * _mirrored(block, trace, total(g.passed.q, x_1))
     for label, gradient, x in linear:
         yield label, total(gradient, x)
         if f"{label}.bias" in block.labels:
             yield f"{label}.bias", total(gradient, np.ones_like(gradient))
+    if "k.bias" in block.labels:
+        yield "k.bias", 0.0  # what all keys share passes no softmax
     if trace.norm_1 is not None and trace.norm_2 is not None:
         for label, gradient, x in (("norm_1", g.norm_1, x_1), ("norm_2", g.norm_2, x_2)):
             yield from _norm(block, trace, label, gradient, x)
+
+
+def _mirrored(block: Block, trace: Trace, query: float) -> float:
+    """Return the key weight's squared gradient given the query's, as q·k is alike in both.
+
+    Each is a sum over four tokens of the same products, but for the other one's scale.
+    """
+    if block.config.qk_norm:
+        mean = block.batch.mean
+        return query * mean(trace.mixed.q) / mean(trace.mixed.k)
+    maps = trace.layer.maps
+    return query * maps["q"].scale / maps["k"].scale if maps["k"].scale else 0.0
 
 
 def _norm(
@@ -196,12 +223,13 @@ def record_head(series: Series, ends: Ends, loss: Loss, gradient: Array | None) 
     config, batch = ends.config, ends.batch
     last = config.n_layer
     if loss.normed is not None:
-        one = Activation("norm_f", loss.x, config.n_embd)
+        one = Activation("norm_f", loss.x, _free(ends.norm, config.n_embd))
         series.add(last, "norm_f", "forward", **moments(batch, one), **_stream(batch, one))
         if gradient is not None:
             back = Activation("norm_f", gradient, config.n_embd)
             series.add(last, "norm_f", "backward", **moments(batch, back))
     logits = ends.logits**2 * config.n_embd * ends.head * loss.x
+    logits[0, :, -1] += loss.token**2 / config.vocab_size
     kernel = Activation("logits", logits, config.vocab_size)
     series.add(last, "logits", "forward", **moments(batch, kernel))
     excess = loss.loss - math.log(config.vocab_size)

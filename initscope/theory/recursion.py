@@ -22,9 +22,10 @@ from initscope.theory.kernels import own
 
 Array = npt.NDArray[np.floating[Any]]
 
-EXACT = 96
-CHANGE = 1 / 16
+EXACT = 64
+CHANGE = 1 / 10
 RELAXATION = 1 / 8
+TURN = 1 / 8
 LARGEST = 1e37  # beyond, float32 holds no activation's square
 
 
@@ -32,12 +33,19 @@ class State(NamedTuple):
     """The stream between two blocks.
 
     ``rough`` is the excess variance of |x|², ``skipped`` the factor that skips and norms have
-    put on the embedding so far.
+    put on the embedding so far, ``token`` the mean square of the token's own part.
     """
 
     kernel: Array
     rough: float
     skipped: float
+    token: float
+
+    @property
+    def own_share(self) -> float:
+        """Share of the stream's mean square that is still the token's own embedding."""
+        square = float(own(self.kernel).mean())
+        return min(self.skipped**2 * self.token / square, 1.0) if square > 0 else 0.0
 
 
 class Step(NamedTuple):
@@ -67,17 +75,22 @@ class Forward:
     remark: str = ""
 
 
-def forward(block: Block, gains: Gains, kernel: Array) -> Forward:
-    """Carry the embedding's kernel through all blocks, as far as theory holds."""
-    state, steps, change = State(kernel, 0.0, 1.0), [], None
+def forward(block: Block, gains: Gains, state: State, twins: float) -> Forward:
+    """Carry the embedding through all blocks, as far as theory holds.
+
+    ``twins`` is the variance of the tokens' cosine that repetition gives to the embedding.
+    """
+    steps: list[Step] = []
+    change: Array | None = None
     layer, depth = 0, block.config.n_layer
     while layer < depth:
         size = _stride(gains, layer, depth, state.kernel, change)
-        step, state, change = _advance(block, gains, (layer, layer + size), state, change)
+        step = _step(block, gains, (layer, layer + size), (state, change, twins))
         remark = _limit(block, step)
         if remark:
             return Forward(steps, state, remark)
         steps.append(step)
+        state, change = _advance(block, step, state)
         layer += size
     return Forward(steps, state)
 
@@ -86,7 +99,7 @@ def _stride(gains: Gains, layer: int, depth: int, kernel: Array, change: Array |
     """Choose how many blocks to take at once."""
     if layer < EXACT or change is None:
         return 1
-    allowed = min((layer - EXACT) // 24, (depth - layer) // 8, _slow(kernel, change))
+    allowed = min((layer - EXACT) // 12, (depth - layer) // 6, _slow(kernel, change))
     size = max(1, allowed)
     while size > 1 and not gains.alike(layer, layer + size):
         size //= 2
@@ -105,19 +118,28 @@ def _slow(kernel: Array, change: Array) -> int:
     return int(min(1 / max(*rates, 1e-9), 1e6))
 
 
-def _advance(
-    block: Block, gains: Gains, span: tuple[int, int], state: State, change: Array | None
-) -> tuple[Step, State, Array]:
-    size = span[1] - span[0]
-    middle = state.kernel
+def _step(
+    block: Block, gains: Gains, span: tuple[int, int], at: tuple[State, Array | None, float]
+) -> Step:
+    """Work out the block in the middle of a span."""
+    state, change, twins = at
+    size, middle = span[1] - span[0], state.kernel
     if change is not None and size > 1:
         middle = middle + change * ((size - 1) / 2)
-    trace = block.forward(middle, state.rough, gains.layer(*span))
-    moved = trace.post.stream - middle
-    kernel = trace.post.stream if size == 1 else state.kernel + size * moved
-    skipped = state.skipped * _skipped(block, trace) ** size
-    rough = block.rough_after(trace.post)
-    return Step(*span, trace), State(kernel, rough, skipped), moved
+    trace = block.forward(middle, state.rough, twins * state.own_share**2, gains.layer(*span))
+    return Step(*span, trace)
+
+
+def _advance(block: Block, step: Step, state: State) -> tuple[State, Array]:
+    """Return the stream after a step, and how one of its blocks changes it."""
+    trace = step.trace
+    moved = trace.post.stream - trace.pre
+    kernel = trace.post.stream if step.size == 1 else state.kernel + step.size * moved
+    if block.config.norm == "post":  # the norm restores |x|² at once: a stride would overshoot
+        kernel[0, :, -1] = own(trace.post.stream)
+        moved[0, :, -1] = 0.0
+    skipped = state.skipped * _skipped(block, trace) ** step.size
+    return State(kernel, block.rough_after(trace.post), skipped, state.token), moved
 
 
 def _skipped(block: Block, trace: Trace) -> float:
@@ -145,32 +167,47 @@ def _limit(block: Block, step: Step) -> str:
 
 def backward(
     block: Block, steps: list[Step], gradient: Array
-) -> Iterator[tuple[Step, Gradients, float]]:
+) -> Iterator[tuple[float, Trace, Gradients]]:
     """Carry the gradient's kernel back to the embedding.
 
-    Yields each step with its gradients and the factor that belongs to them: a stride's are those
-    of its end, and grow to the middle by it.
+    Yields, from the last to the first, a layer (a stride's middle), its kernels and gradients.
     """
     fresh = 1.0
     for step in reversed(steps):
-        found = block.backward(gradient, fresh, step.trace)
-        before, after = block.batch.mean(gradient), block.batch.mean(found.pre)
-        rate = after / before if before > 0 else 1.0
-        yield step, found, rate ** ((step.size - 1) / 2)
-        gradient, fresh = _retreat(block, step, gradient, found, rate), found.fresh
+        last = step.stop - 1
+        while last >= step.start:
+            found = block.backward(gradient, fresh, step.trace)
+            size = min(last - step.start + 1, _steady(block, gradient, found))
+            if size == 1:
+                gradient = found.pre
+            else:
+                middle = _powered(block, gradient, gradient, found, (size - 1) / 2)
+                found = block.backward(middle, found.fresh, step.trace)
+                gradient = _powered(block, gradient, middle, found, size)
+            yield last - (size - 1) / 2, step.trace, found
+            last, fresh = last - size, found.fresh
 
 
-def _retreat(
-    block: Block, step: Step, gradient: Array, found: Gradients, rate: float
+def _turned(block: Block, gradient: Array, found: Gradients) -> tuple[float, Array]:
+    """Return by how much a block multiplies a gradient's size, and changes its shape."""
+    before, after = block.batch.mean(gradient), block.batch.mean(found.pre)
+    if before <= 0 or after <= 0:
+        return 0.0, np.zeros_like(gradient)
+    return after / before, found.pre / after - gradient / before
+
+
+def _steady(block: Block, gradient: Array, found: Gradients) -> int:
+    """Return over how many blocks alike a gradient's shape changes little."""
+    change = float(np.abs(_turned(block, gradient, found)[1]).max())
+    return max(1, int(min(TURN / max(change, 1e-9), 1e6)))
+
+
+def _powered(
+    block: Block, gradient: Array, at: Array, found: Gradients, times: float
 ) -> Array:
-    """Pass the gradient through all blocks of a step: its size as a power, its shape linearly."""
-    if step.size == 1 or rate <= 0:
-        return found.pre
-    turned = found.pre / rate - gradient
-    if np.abs(turned).max() * step.size <= 0.3 * np.abs(gradient).max():
-        return rate**step.size * (gradient + step.size * turned)
-    gradient, fresh = found.pre, found.fresh
-    for _ in range(step.size - 1):
-        again = block.backward(gradient, fresh, step.trace)
-        gradient, fresh = again.pre, again.fresh
-    return gradient
+    """Pass a gradient through a block several times: its size as a power, its shape linearly.
+
+    ``found`` is what the block makes of the gradient ``at``.
+    """
+    rate, turned = _turned(block, at, found)
+    return rate**times * (gradient + times * block.batch.mean(gradient) * turned)

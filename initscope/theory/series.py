@@ -25,20 +25,26 @@ class Key(NamedTuple):
 
 
 class Series:
-    """Statistics over the layers of one depth."""
+    """Statistics over the layers of one depth; of all sites, or of some."""
 
-    def __init__(self, n_layer: int) -> None:
-        self.n_layer = n_layer
+    def __init__(self, n_layer: int, only: frozenset[str] = frozenset()) -> None:
+        self.n_layer, self._only = n_layer, only
         self._places: dict[Key, list[float]] = defaultdict(list)
         self._values: dict[Key, list[float]] = defaultdict(list)
         self._whole: dict[Key, Array] = {}
 
     def add(self, place: float, site: str, direction: str, **values: float) -> None:
         """Add statistics of a site at a layer; between two whole ones for a stride's middle."""
+        if not self.wants(site):
+            return
         for name, value in values.items():
             key = Key(site, direction, name)
             self._places[key].append(place)
             self._values[key].append(value)
+
+    def wants(self, site: str) -> bool:
+        """Whether a site is recorded."""
+        return not self._only or site in self._only
 
     def whole(self, site: str, direction: str, **columns: Array) -> None:
         """Add statistics that are known at every layer (n_layer,)."""
@@ -65,15 +71,14 @@ class Series:
         layers = np.arange(self.n_layer)
         found = {key: (layers, column) for key, column in self._whole.items()}
         found |= self._filled(last)
+        # A few texts a million times over: pandas takes them by their place far faster.
+        keys = pd.DataFrame(list(found)).assign(rule=rule)
         lengths = [len(place) for place, _ in found.values()]
-        columns: dict[str, Any] = {
-            name: np.repeat(np.array([getattr(key, name) for key in found], dtype=object), lengths)
-            for name in Key._fields
-        }
-        columns |= {"rule": rule, "n_layer": self.n_layer, "seed": 0}
-        columns["layer"] = np.concatenate([place for place, _ in found.values()])
-        columns["value"] = np.concatenate([value for _, value in found.values()])
-        return pd.DataFrame({name: columns[name] for name in COLUMNS})
+        table = keys.take(np.repeat(np.arange(len(found)), lengths)).reset_index(drop=True)
+        table["n_layer"], table["seed"] = self.n_layer, 0
+        table["layer"] = np.concatenate([place for place, _ in found.values()])
+        table["value"] = np.concatenate([value for _, value in found.values()])
+        return table[list(COLUMNS)]
 
 
 def _between(layers: npt.NDArray[np.int64], place: Array, value: Array) -> Array:

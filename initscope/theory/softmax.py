@@ -4,12 +4,13 @@ With Z the sum of n exponentials of N(0, τ²) logits, and f(l) = E exp(-l e^s),
 
     E Σ a²  = n ∫ l E[e^{2s - l e^s}] f(l)^{n-1} dl,      E ln Z = ∫ (e^{-l} - f(l)^n) dl / l
 
-from 1/Z² = ∫ l e^{-lZ} dl and Frullani's integral (docs/theory.md, §4). Small τ gives e^{τ²}/n,
+from 1/Z² = ∫ l e^{-lZ} dl and Frullani's integral; higher powers alike (docs/theory.md, §4). Small τ gives e^{τ²}/n,
 the log-normal approximation of the literature; beyond sqrt(2 ln n) one logit takes all.
 """
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -27,11 +28,11 @@ _LOG_STEP = 0.25
 
 
 class _Transforms(NamedTuple):
-    """f(l) and E[e^{2s - l e^s}] l², each on a grid of ln l."""
+    """On a grid of ln l: f(l) = E exp(-l e^s), and E[(l e^s)^k exp(-l e^s)] for k = 2, 3, 4."""
 
     log_l: Array
     once: Array
-    twice: Array
+    powers: dict[int, Array]
 
 
 @lru_cache(maxsize=128)
@@ -40,7 +41,8 @@ def _transforms(tau: float) -> _Transforms:
     log_l = np.arange(-reach - 24, reach + 4, _LOG_STEP)
     product = np.exp(log_l[:, None] + tau * _Z)
     decay = np.exp(-product) * _DENSITY
-    return _Transforms(log_l, decay.sum(axis=1), (decay * product**2).sum(axis=1))
+    powers = {k: (decay * product**k).sum(axis=1) for k in (2, 3, 4)}
+    return _Transforms(log_l, np.maximum(decay.sum(axis=1), 1e-300), powers)
 
 
 def participation(count: Array, tau: float) -> Array:
@@ -48,15 +50,40 @@ def participation(count: Array, tau: float) -> Array:
 
     ``count`` may be fractional (a bin's mean) and is at least 1, where it is 1.
     """
-    _, once, twice = _transforms(tau)
+    return _power_sum(np.asarray(count, float)[..., None], tau, 2)
+
+
+def _power_sum(n: Array, tau: float, power: int) -> Array:
+    """E Σ a^power; n has a last axis of 1."""
+    _, once, powers = _transforms(tau)
+    whole = (n * powers[power] * once ** (n - 1)).sum(axis=-1) * _LOG_STEP
+    return whole / math.factorial(power - 1)
+
+
+def contrast(count: Array, tau: float) -> Array:
+    """E Σ a²(1 - 2a + Σ a²): what of Σ a² a softmax passes back, (1 - 1/n)/n at τ = 0.
+
+    It is the mean square of Σ_j a_j (β_j - Σ a β) κ_j for independent β and κ of unit variance.
+    """
     n = np.asarray(count, float)[..., None]
-    return (n * twice * np.maximum(once, 1e-300) ** (n - 1)).sum(axis=-1) * _LOG_STEP
+    _, once, powers = _transforms(tau)
+    pairs = (n * (n - 1) * powers[2] ** 2 * once ** np.maximum(n - 2, 0)).sum(axis=-1) * _LOG_STEP
+    both = _power_sum(n, tau, 4) + pairs / math.factorial(3)
+    return np.maximum(_power_sum(n, tau, 2) - 2 * _power_sum(n, tau, 3) + both, 0.0)
 
 
-def log_normaliser(count: float, tau: float) -> float:
+def log_normaliser(count: Array, tau: float) -> Array:
     """E ln Σ e^s over ``count`` independent N(0, τ²) logits: ln(count) + τ²/2 for small τ."""
     log_l, once, _ = _transforms(tau)
-    return float((np.exp(-np.exp(log_l)) - once**count).sum() * _LOG_STEP)
+    n = np.asarray(count, float)[..., None]
+    return (np.exp(-np.exp(log_l)) - once**n).sum(axis=-1) * _LOG_STEP
+
+
+def entropy(count: Array, tau: float) -> Array:
+    """Mean entropy over ln(count): E ln Z - τ² (1 - E Σ a²), by parts; 1 for a single logit."""
+    n = np.asarray(count, float)
+    spread = log_normaliser(n, tau) - tau**2 * (1 - participation(n, tau))
+    return np.where(n > 1, spread / np.log(np.maximum(n, 1.5)), 1.0)
 
 
 class Softmax:
@@ -66,28 +93,30 @@ class Softmax:
     """
 
     def __init__(self, seen: Array) -> None:
-        self.seen = seen
-        taus = np.arange(0.0, LARGEST + STEP / 2, STEP)
-        columns = [participation(seen, float(tau)) for tau in taus]
-        self._log = np.log(np.clip(np.stack(columns, axis=1), 1 / seen[:, None], 1.0))
+        taus = [float(tau) for tau in np.arange(0.0, LARGEST + STEP / 2, STEP)]
+        columns = np.stack([participation(seen, tau) for tau in taus], axis=1)
+        self._log = np.log(np.clip(columns, 1 / seen[:, None], 1.0))
+        self._contrast = np.stack([contrast(seen, tau) for tau in taus], axis=1)
+        self._entropy = np.stack([entropy(seen, tau) for tau in taus], axis=1)
         self._last = len(taus) - 2
+
+    def _at(self, table: Array, row: npt.NDArray[np.int64], tau: Array) -> Array:
+        place = tau * (1 / STEP)
+        low = np.minimum(place.astype(np.int64), self._last)
+        left = table[row, low]
+        return left + (place - low) * (table[row, low + 1] - left)
 
     def participation(self, row: npt.NDArray[np.int64], tau: Array) -> Array:
         """E Σ a² for the key count of ``row`` at τ."""
-        at = tau * (1 / STEP)
-        low = np.minimum(at.astype(np.int64), self._last)
-        left = self._log[row, low]
-        return np.exp(left + (at - low) * (self._log[row, low + 1] - left))
+        return np.exp(self._at(self._log, row, tau))
+
+    def contrast(self, tau: Array) -> Array:
+        """:func:`contrast` for each row at its τ (P,)."""
+        return self._at(self._contrast, np.arange(len(tau)), tau)
 
     def entropy(self, tau: Array) -> Array:
-        """Mean entropy over ln(keys) for each row at its τ (P,); 1 where one key is seen."""
-        share = np.ones_like(tau)
-        for place, (n, t) in enumerate(zip(self.seen.tolist(), tau.tolist(), strict=True)):
-            if n > 1:
-                t = round(min(t, LARGEST), 2)  # noqa: PLW2901 - the transforms are cached
-                y = float(participation(np.asarray(n), t))
-                share[place] = (log_normaliser(n, t) - t * t * (1 - y)) / np.log(n)
-        return share
+        """Mean entropy over ln(keys) for each row at its τ (P,)."""
+        return self._at(self._entropy, np.arange(len(tau)), tau)
 
 
 @lru_cache(maxsize=16)
