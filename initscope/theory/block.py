@@ -134,7 +134,9 @@ class Block:
         share = part / whole if whole > 0 else 0.0
         excess = (1 - share) ** 2 * rough[0] + share**2 * rough[1]
         if self.config.norm == "post":
-            normed = self.norm.forward(total, layer.maps[name])
+            # Behind the first norm the stream comes centred, and with no variance of |x|².
+            uncentred = share if rough[0] < 0 else 1.0
+            normed = self.norm.forward(total, layer.maps[name], uncentred)
             return Added(branch, normed, normed.kernel, share, excess)
         return Added(branch, normed, total, share, excess)
 

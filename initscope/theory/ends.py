@@ -111,34 +111,50 @@ class Ends:
         """The final norm."""
         return Norm.of(self.config)
 
-    def gradient(self, loss: Loss, stream: Array) -> Array:
-        """Return the kernel of the loss's gradient at the head's input.
+    def errors(self, loss: Loss, along: Array | float = 0.0) -> Array:
+        """Return Σ_v (p_v - [v = y]) (p'_v - [v = y']) / N² for every pair of tokens.
 
-        g_t = Σ_v p_v w_v - w_y: the target's row, the rows of what is predicted instead, and the
-        row of the token read, if that is predicted. Targets match as often as inputs do.
+        Targets match as often as inputs do, and a token's target is what the next one reads.
+        ``along`` (P,) is the part of the row of the token read that a norm takes away again.
         """
-        tokens, vocabulary = self.batch.tokens, self.config.vocab_size
-        scale = self.logits**2 * self.head / tokens**2
+        vocabulary = self.config.vocab_size
         other, read = 1 - loss.taken, loss.taken
-        along = self.wte * self.embed**2 / np.maximum(own(stream), 1e-300)
-        along = np.clip(along, 0.0, 1.0) if self.config.tied else np.zeros_like(read)
-        kernel = np.empty_like(stream)
-        guessed = self._guessed(loss)
-        both = np.multiply.outer(other, other)
-        kernel[0, :, :-1] = both * (self.matches.within - 2 / vocabulary + guessed[0, :, :-1])
-        kernel[0, :, :-1] -= np.multiply.outer(read, np.ones_like(read)) * self.batch.at.adjacent
+        guessed, both = self._guessed(loss), np.multiply.outer(other, other)
+        kernel = np.empty_like(loss.x)
+        kernel[..., :-1] = both * (guessed[..., :-1] - 2 / vocabulary)
+        kernel[0, :, :-1] += both * self.matches.within
+        kernel[0, :, :-1] -= (read * (1 - along))[:, None] * self.batch.at.adjacent
         kernel[0, :, -1] = 1 + other**2 * loss.peaked + read**2 * (1 - along)
         kernel[0, :, -1] -= 2 * other / vocabulary
         if len(kernel) > 1:
-            alone = both * (self.matches.across - 2 / vocabulary)
-            kernel[1, :, :-1] = alone + both * guessed[1, :, :-1]
-            kernel[1, :, -1] = np.diagonal(alone) + other**2 * guessed[1, :, -1]
-        return scale * kernel
+            kernel[1, :, :-1] += both * self.matches.across
+            kernel[1, :, -1] = other**2 * (self.matches.across + guessed[1, :, -1] - 2 / vocabulary)
+        return kernel / self.batch.tokens**2
+
+    def gradient(self, loss: Loss, stream: Array) -> Array:
+        """Return the kernel of the loss's gradient at the head's input, Σ_v (p_v - [v = y]) w_v."""
+        along: Array | float = 0.0
+        if self.config.tied:
+            along = np.clip(self.wte * self.embed**2 / np.maximum(own(stream), 1e-300), 0.0, 1.0)
+        return self.logits**2 * self.head * self.errors(loss, along)
 
     def _guessed(self, loss: Loss) -> Array:
         """Σ_v p_v p'_v for two tokens, whose logits are as correlated as their streams."""
         overlap = np.minimum(self.logits**2 * self.config.n_embd * self.head * loss.x, 500.0)
         return np.minimum(np.exp(overlap) / self.config.vocab_size, 1.0)
+
+    def looked_up(self, gradient: Array) -> float:
+        """Mean square of the token table's gradient from its lookups: tokens alike add up."""
+        batch, found = self.batch, self.matches
+        shares = np.zeros_like(gradient)
+        shares[0, :, :-1], shares[0, :, -1] = found.within, 1.0
+        shares[1:] = found.across
+        return self.embed**2 * batch.total(gradient, shares) / self.config.vocab_size
+
+    def unembedded(self, loss: Loss) -> float:
+        """Mean square of the head's gradient."""
+        total = self.batch.total(loss.x, self.errors(loss))
+        return self.logits**2 * total / self.config.vocab_size
 
     def back(self, gradient: Array, loss: Loss, rough: float) -> Array:
         """Pass the gradient back through the final norm."""
@@ -146,9 +162,3 @@ class Ends:
             return gradient
         passed = self.norm.backward(gradient, loss.normed, self.gain)
         return passed * (1 + rough + 2 / self.config.n_embd)
-
-    def _logit_gradient(self, loss: Loss) -> float:
-        """Sum over the vocabulary of (p_v - [v = y])², mean over tokens."""
-        other, read = 1 - loss.taken, loss.taken
-        square = 1 + other**2 * loss.peaked + read**2 - 2 * other / self.config.vocab_size
-        return float(square @ self.batch.at.single)

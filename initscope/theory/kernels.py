@@ -117,15 +117,14 @@ class Norm(NamedTuple):
         """Return the stream's norm."""
         return cls(config.n_embd, config.norm_eps, config.norm_kind == "layernorm")
 
-    @property
-    def kept(self) -> float:
-        """Share of the square that centring leaves."""
-        return 1 - 1 / self.width if self.centred else 1.0
+    def forward(self, kernel: Array, gain: Map, uncentred: float = 1.0) -> Normed:
+        """Normalise: c / sqrt((q + eps)(q' + eps)), times gain², plus bias².
 
-    def forward(self, kernel: Array, gain: Map) -> Normed:
-        """Normalise: c / sqrt((q + eps)(q' + eps)), times gain², plus bias²."""
-        inverse = 1 / np.sqrt(own(kernel) * self.kept + self.eps)
-        scaled = kernel * (self.kept * gain.scale * outer(inverse))
+        ``uncentred`` is the part of the input that no LayerNorm has centred yet.
+        """
+        kept = 1 - uncentred / self.width if self.centred else 1.0
+        inverse = 1 / np.sqrt(own(kernel) * kept + self.eps)
+        scaled = kernel * (kept * gain.scale * outer(inverse))
         return Normed(scaled + gain.shift if gain.shift else scaled, inverse)
 
     def backward(self, gradient: Array, normed: Normed, gain: Map, lost: float = 1.0) -> Array:

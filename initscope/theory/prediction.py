@@ -25,6 +25,7 @@ from initscope.theory.readings import (
     STREAM,
     record_activations,
     record_embedding,
+    record_ends,
     record_gradients,
     record_head,
 )
@@ -135,6 +136,7 @@ class _Depth:
         for found in recursion.backward(self.block, gone.steps, gradient):
             record_gradients(self.series, self.block, found, 0.0)
             gradient = found[2].pre
+        record_ends(self.series, self.ends, loss, gradient)
         return gradient
 
     def table(self) -> pd.DataFrame:

@@ -51,18 +51,19 @@ class Series:
         for name, column in columns.items():
             self._whole[Key(site, direction, name)] = column
 
-    def _filled(self, last: int) -> dict[Key, tuple[npt.NDArray[np.int64], Array]]:
-        """Return each series at whole layers, up to the last block worked out."""
-        found = {}
-        for key, places in self._places.items():
-            place, order = np.unique(places, return_index=True)
-            value = np.array(self._values[key])[order]
-            if not 0 <= place[0] < self.n_layer:
-                found[key] = place.astype(np.int64), value
-            else:
-                layers = np.arange(last + 1)
-                found[key] = layers, _between(layers, place, value)
-        return found
+    def sum(self, site: str, direction: str, statistic: str) -> float:
+        """Add up a series over the layers; 0 where there is none."""
+        key = Key(site, direction, statistic)
+        return float(self._at_layers(key, self.n_layer - 1)[1].sum()) if key in self._places else 0
+
+    def _at_layers(self, key: Key, last: int) -> tuple[npt.NDArray[np.int64], Array]:
+        """Return a series at whole layers, up to the last block worked out."""
+        place, order = np.unique(self._places[key], return_index=True)
+        value = np.array(self._values[key])[order]
+        if not 0 <= place[0] < self.n_layer:
+            return place.astype(np.int64), value
+        layers = np.arange(last + 1)
+        return layers, _between(layers, place, value)
 
     def table(self, rule: str, last: int) -> pd.DataFrame:
         """Build the long table; ``last`` is the last block that theory covers."""
@@ -70,7 +71,7 @@ class Series:
 
         layers = np.arange(self.n_layer)
         found = {key: (layers, column) for key, column in self._whole.items()}
-        found |= self._filled(last)
+        found |= {key: self._at_layers(key, last) for key in self._places}
         # A few texts a million times over: pandas takes them by their place far faster.
         keys = pd.DataFrame(list(found)).assign(rule=rule)
         lengths = [len(place) for place, _ in found.values()]

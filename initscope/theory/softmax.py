@@ -39,10 +39,10 @@ class _Transforms(NamedTuple):
 def _transforms(tau: float) -> _Transforms:
     reach = 8 * tau + 4
     log_l = np.arange(-reach - 24, reach + 4, _LOG_STEP)
-    product = np.exp(log_l[:, None] + tau * _Z)
-    decay = np.exp(-product) * _DENSITY
-    powers = {k: (decay * product**k).sum(axis=1) for k in (2, 3, 4)}
-    return _Transforms(log_l, np.maximum(decay.sum(axis=1), 1e-300), powers)
+    log_product = np.minimum(log_l[:, None] + tau * _Z, 7.0)  # exp(-e^7) is 0
+    product = np.exp(log_product)
+    sums = {k: np.exp(k * log_product - product) @ _DENSITY for k in (0, 2, 3, 4)}
+    return _Transforms(log_l, np.maximum(sums.pop(0), 1e-300), sums)
 
 
 def participation(count: Array, tau: float) -> Array:
