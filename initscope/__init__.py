@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from initscope.rules import Draw, Rule, Site, get_rule
     from initscope.store import load
     from initscope.sweep import compare, inspect
+    from initscope.theory import predict
 
     __version__: str
 
@@ -45,6 +46,7 @@ __all__ = [
     "inspect",
     "judge",
     "load",
+    "predict",
 ]
 
 _HOMES = {
@@ -64,6 +66,7 @@ _HOMES = {
     "inspect": "sweep",
     "judge": "judging",
     "load": "store",
+    "predict": "theory",
 }
 
 

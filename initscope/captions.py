@@ -13,7 +13,7 @@ from initscope import digest
 from initscope.config import GPTConfig
 from initscope.digest import ATTENTION, EMBEDDING, GRADIENT, MLP, RESIDUAL
 from initscope.notation import count, layer_name, number
-from initscope.profile import Profile
+from initscope.profile import Profile, Run
 from initscope.sites import all_parameters
 
 
@@ -40,9 +40,12 @@ def facts(profile: Profile) -> list[str]:
         "tied head" if config.tied else "untied head",
         "biases" if config.bias else "no biases",
         f"tokens {run.tokens}",
-        f"{run.dtype} on {run.device}",
-        _seeds(run.seeds),
+        *(["theory, not measured"] if run.predicted else _measured(run)),
     ]
+
+
+def _measured(run: Run) -> list[str]:
+    return [f"{run.dtype} on {run.device}", _seeds(run.seeds)]
 
 
 def shape(config: GPTConfig) -> list[str]:
@@ -119,6 +122,8 @@ def findings(profile: Profile) -> list[Note]:
     """Sum the profile up, a line a matter; what was not measured is not mentioned."""
     lost = overflow(profile)
     notes = [Note("✕ overflow", lost, bad=True)] if lost else []
+    if profile.run.remark:
+        notes.append(Note("theory", f"holds no further: {profile.run.remark}", bad=True))
     parts = (_growth, _zero, _gradient, _loss, _range, _attention)
     return notes + [note for part in parts for note in part(profile)]
 

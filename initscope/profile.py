@@ -42,6 +42,11 @@ class Run:
     versions: dict[str, str] = field(default_factory=dict)
     remark: str = ""
 
+    @property
+    def predicted(self) -> bool:
+        """Whether theory gave the readings, and no seed was drawn."""
+        return self.source == "theory"
+
     def to_dict(self) -> dict[str, Any]:
         """Return every field by name, ready for JSON; an empty remark is left out."""
         fields = {**asdict(self), "seeds": list(self.seeds)}

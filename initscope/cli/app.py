@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from initscope import __version__
-from initscope.cli import check, compare, explain, inspect, rules, show
+from initscope.cli import check, compare, explain, inspect, predict, rules, show
 from initscope.errors import ExitCode, InitscopeError
 
 _EPILOG = "Exit codes: 0 done · 1 out of bounds · 2 wrong request · 3 the measurement failed."
@@ -26,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",  # "rich" takes the [defaults] in the help for its own tags
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (inspect, compare, check, explain, rules, show):
+for module in (inspect, compare, predict, check, explain, rules, show):
     app.command(no_args_is_help=module in {compare, explain, show})(module.command)
 
 
