@@ -71,9 +71,7 @@ class Attention:
         ``twins`` is the variance of the keys' cosine over pairs that is due to repeated tokens;
         a finite width adds 1/n_embd.
         """
-        q, k, v = (
-            layer.maps[role].scale * x + layer.maps[role].shift for role in ("q", "k", "v")
-        )
+        q, k, v = (layer.maps[role].scale * x + layer.maps[role].shift for role in ("q", "k", "v"))
         query, key, inverse = self._met(q, k)
         at, turned = self.batch.at, self._rotated(key)
         apart_key, apart_value = self._apart(own(key), turned[0]), self._apart(own(v), v[0, :, :-1])
@@ -129,8 +127,9 @@ class Attention:
         if mixed.inverse is not None:
             lost = 1 - 1 / self.config.head_size
             q, k = (g * (lost * outer(i)) for g, i in zip((q, k), mixed.inverse, strict=True))
-        parts = zip((q, k, v), ("q", "k", "v"), strict=True)
-        return Passed(q, k, v, sum(layer.maps[role].scale * g for g, role in parts))
+        maps = layer.maps
+        x = maps["q"].scale * q + maps["k"].scale * k + maps["v"].scale * v
+        return Passed(q, k, v, x)
 
     def _values(self, gradient: Array, common: Array) -> Array:
         """Gradient at the values: each gathers from all queries that see it."""

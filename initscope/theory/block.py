@@ -91,9 +91,7 @@ class Block:
         """
         factors = layer.factors
         norm_1 = self._before(stream, layer, "norm_1")
-        mixed = self.attention.forward(
-            stream if norm_1 is None else norm_1.kernel, layer, twins
-        )
+        mixed = self.attention.forward(stream if norm_1 is None else norm_1.kernel, layer, twins)
         out = _mapped(mixed.out, layer.maps["attn_out"])
         skips = factors.skip_attn, factors.branch_attn
         mid = self._add(stream, out, (layer, "norm_1"), skips, (rough, self.rough_attention))

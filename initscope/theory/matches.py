@@ -40,6 +40,26 @@ class Matches(NamedTuple):
         """Average those of several seeds."""
         return cls(*np.mean(several, axis=0).tolist())
 
+    @classmethod
+    def above(cls, several: Sequence[Matches]) -> Matches:
+        """Return what lies one standard deviation between seeds above their mean."""
+        return cls(*(np.mean(several, axis=0) + np.std(several, axis=0, ddof=1)).tolist())
+
+
+def matches(
+    source: str, *, vocab_size: int, batch: int, length: int, seeds: Sequence[int]
+) -> list[Matches]:
+    """Count matches in the very ids that a measurement takes, (B, T + 1) for each seed.
+
+    Raises:
+        UsageError: as :func:`initscope.tokens.tokens`.
+    """
+    ids = (
+        tokens(source, vocab_size=vocab_size, batch=batch, length=length + 1, seed=seed)
+        for seed in seeds
+    )
+    return [Matches.of(one) for one in ids]
+
 
 def _twins(row: Ids) -> float:
     """Variance of "is the same" about the means of both, less that of a token with itself."""
@@ -53,19 +73,3 @@ def _same(ids: Ids) -> int:
     """Count ordered pairs of the same id, a token with itself too."""
     counts = np.unique(ids, return_counts=True)[1].astype(np.int64)
     return int((counts**2).sum())
-
-
-def matches(source: str, *, vocab_size: int, batch: int, length: int, seeds: int) -> Matches:
-    """Count matches in the very ids that a measurement takes (B, T + 1).
-
-    Raises:
-        UsageError: as :func:`initscope.tokens.tokens`.
-    """
-    return Matches.mean(
-        [
-            Matches.of(
-                tokens(source, vocab_size=vocab_size, batch=batch, length=length + 1, seed=seed)
-            )
-            for seed in range(seeds)
-        ]
-    )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from initscope import __version__
 from initscope.config import GPTConfig
@@ -16,11 +17,12 @@ from initscope.rules.core import Rule
 from initscope.rules.variants import zeros_perturbed
 from initscope.sites import embedding_parameters, head_parameters
 from initscope.theory import coverage, recursion
+from initscope.theory.band import Drift
 from initscope.theory.block import Block
 from initscope.theory.ends import Ends
 from initscope.theory.gains import Gains
 from initscope.theory.kernels import batch
-from initscope.theory.matches import matches
+from initscope.theory.matches import Matches, matches
 from initscope.theory.readings import (
     STREAM,
     record_activations,
@@ -34,6 +36,8 @@ from initscope.theory.series import Series
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Array = npt.NDArray[np.floating[Any]]
 
 
 def predict(
@@ -61,12 +65,67 @@ def predict(
         config = config_for(rule, n_layer=config)
     coverage.require(config)
     *shallower, deepest = options.depths(config)
-    made = [_Depth(config.at_depth(depth), rule, options, STREAM) for depth in shallower]
-    made.append(_Depth(config.at_depth(deepest), rule, options, frozenset()))
+    found = _matches(config, options, range(options.seeds))
+    mean = Matches.mean(found)
+    made = [_Depth(config.at_depth(depth), rule, options, STREAM, mean) for depth in shallower]
+    made.append(_Depth(config.at_depth(deepest), rule, options, frozenset(), mean))
+    table = concat([one.table() for one in made])
+    more = _matches(config, options, range(options.seeds, max(options.seeds, SEEDS_OF_IDS)))
+    ids = _Ids(config, rule, options, [*found, *more])
     return Profile(
         rule=rule.name, config=config, run=_run(config, options, made[-1].remark),
-        table=concat([one.table() for one in made]),
+        table=ids.widened(table),
     )  # fmt: skip
+
+
+SEEDS_OF_IDS = 8  # draws of ids that their scatter is taken from
+DEPTH_OF_IDS = 96  # blocks at most that it is followed through; it goes with the relative depth
+
+
+def _matches(config: GPTConfig, options: Options, seeds: Sequence[int]) -> list[Matches]:
+    return matches(
+        options.tokens, vocab_size=config.vocab_size, batch=options.batch,
+        length=options.length(config), seeds=seeds,
+    )  # fmt: skip
+
+
+class _Ids:
+    """What the draw of the ids adds to the spread: the change over one sd of their repetition."""
+
+    def __init__(
+        self, config: GPTConfig, rule: Rule, options: Options, found: Sequence[Matches]
+    ) -> None:
+        shallow = config.at_depth(min(config.n_layer, DEPTH_OF_IDS))
+        low, high = (
+            _Depth(shallow, rule, options, STREAM, one).table()
+            for one in (Matches.mean(found), Matches.above(found))
+        )
+        self.place: dict[str, Array] = {}
+        self.change: dict[str, Array] = {}
+        for direction in ("forward", "backward"):
+            before, after = (_stream(table, direction) for table in (low, high))
+            self.place[direction] = (before.index.to_numpy() + 1) / shallow.n_layer
+            self.change[direction] = np.abs(np.log(after.to_numpy() / before.to_numpy()))
+
+    def widened(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return the table with every spread of a stream widened."""
+        value = table["value"].to_numpy().copy()
+        for direction, place in self.place.items():
+            rows = ((table["statistic"] == "spread") & (table["direction"] == direction)).to_numpy()
+            if len(place) and rows.any():
+                depth = (table["layer"][rows] + 1) / table["n_layer"][rows]
+                more = np.interp(depth, place, self.change[direction])
+                value[rows] = np.hypot(value[rows], more)
+        return table.assign(value=value)
+
+
+def _stream(table: pd.DataFrame, direction: str) -> pd.Series[float]:
+    """Return the stream's variance after each block."""
+    rows = (
+        (table["site"] == "resid_post") & (table["statistic"] == "variance")
+        & (table["direction"] == direction)
+    )  # fmt: skip
+    return table[rows].set_index("layer")["value"]
 
 
 def _run(config: GPTConfig, options: Options, remark: str) -> Run:
@@ -85,29 +144,24 @@ class _Depth:
     """The prediction for one depth: of all sites, or of some."""
 
     def __init__(
-        self, config: GPTConfig, rule: Rule, options: Options, only: frozenset[str]
+        self, config: GPTConfig, rule: Rule, options: Options, only: frozenset[str], found: Matches
     ) -> None:
         self.config, self.rule = config, rule
-        self.series, self.remark = Series(config.n_layer, only), ""
-        length = options.length(config)
-        pairs = batch(options.batch, length)
-        found = matches(
-            options.tokens, vocab_size=config.vocab_size, batch=options.batch, length=length,
-            seeds=options.seeds,
-        )  # fmt: skip
+        self.series = Series(config.n_layer, only)
+        pairs = batch(options.batch, options.length(config))
         self.gains, self.block = Gains(config, rule), Block(config, pairs)
         self.ends = Ends.of(config, rule, pairs, found)
         self._prescribed()
         start = self.ends.start()
         state = State(start, 0.0, 1.0, self.ends.wte * self.ends.embed**2)
         gone = recursion.forward(self.block, self.gains, state, found.twins)
-        self.remark = gone.remark
+        self.remark, self.last = gone.remark, gone.steps[-1].stop - 1 if gone.steps else -1
         for step in gone.steps:
             record_activations(self.series, self.block, step)
+        self.drift = Drift(self.block, gone.end.kernel)
         whole = not gone.remark
         back = self._head(gone, backward=not options.forward_only) if whole else None
-        record_embedding(self.series, self.ends, start, back)
-        self.last = gone.steps[-1].stop - 1 if gone.steps else -1
+        record_embedding(self.series, self.ends, start, back, self.drift.value)
 
     def _prescribed(self) -> None:
         """Record what the rule prescribes: the parameters themselves."""
@@ -134,7 +188,7 @@ class _Depth:
             return None
         gradient = self.ends.back(at_head, loss, gone.end.rough)
         for found in recursion.backward(self.block, gone.steps, gradient):
-            record_gradients(self.series, self.block, found, 0.0)
+            record_gradients(self.series, self.block, found, self.drift)
             gradient = found[2].pre
         record_ends(self.series, self.ends, loss, gradient)
         return gradient
@@ -142,8 +196,3 @@ class _Depth:
     def table(self) -> pd.DataFrame:
         """Return the long table."""
         return self.series.table(self.rule.name, self.last)
-
-
-def exponent_error(profile: Profile) -> float:
-    """Return what a depth exponent of theory may be off by."""
-    return 0.02 if profile.run.source == "theory" else math.nan

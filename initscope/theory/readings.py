@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from initscope.sites import block_parameters, embedding_parameters, head_parameters
 from initscope.theory import mlp
-from initscope.theory.band import backward_spread, forward_spread
+from initscope.theory.band import Drift, scatter
 from initscope.theory.block import Block, Gradients, Trace
 from initscope.theory.ends import Ends, Loss
 from initscope.theory.kernels import Batch, Norm
@@ -69,7 +69,9 @@ def record_activations(series: Series, block: Block, step: Step) -> None:
 
 
 def _stream(batch: Batch, one: Activation) -> dict[str, float]:
-    values = {"spread": forward_spread(batch, one.kernel, one.features)}
+    if one.site == "norm_f":
+        return {"token_cosine": batch.cosine(one.kernel)} if batch.at.length > 1 else {}
+    values = {"spread": scatter(batch, one.kernel, int(one.features))}
     if batch.at.length > 1:
         values["token_cosine"] = batch.cosine(one.kernel)
     return values
@@ -120,17 +122,18 @@ def _branch_ratios(batch: Batch, trace: Trace) -> Iterator[tuple[str, float]]:
 
 
 def record_gradients(
-    series: Series, block: Block, found: tuple[float, Trace, Gradients], drift: float
+    series: Series, block: Block, found: tuple[float, Trace, Gradients], drift: Drift
 ) -> None:
     """Record one block's gradients, of its activations and of its parameters."""
     place, trace, gradients = found
+    deviation = drift.add(place, trace, gradients.post)
     for site, kernel, features in _gradients(block, trace, gradients):
         if not series.wants(site):
             continue
         one = Activation(site, kernel, features)
         series.add(place, site, "backward", **moments(block.batch, one))
         if site in STREAM:
-            spread = backward_spread(block.batch, kernel, features, drift)
+            spread = math.hypot(scatter(block.batch, kernel, features), deviation)
             series.add(place, site, "backward", spread=spread)
     if not series.wants("attn"):
         return
@@ -138,9 +141,7 @@ def record_gradients(
         series.add(place, label, "weight_grad", second_moment=max(square, 0.0))
 
 
-def _gradients(
-    block: Block, trace: Trace, g: Gradients
-) -> Iterator[tuple[str, Array, int]]:
+def _gradients(block: Block, trace: Trace, g: Gradients) -> Iterator[tuple[str, Array, int]]:
     config = block.config
     d, kv, ff, groups = (
         config.n_embd, config.kv_width, config.d_ff, config.n_head / config.n_kv_head
@@ -201,15 +202,17 @@ def _norm(
         yield f"{label}.bias", block.batch.total(gradient, np.ones_like(gradient))
 
 
-def record_embedding(series: Series, ends: Ends, kernel: Array, gradient: Array | None) -> None:
-    """Record what precedes the blocks; of the token table, what its lookups give back."""
+def record_embedding(
+    series: Series, ends: Ends, kernel: Array, gradient: Array | None, drift: float
+) -> None:
+    """Record what precedes the blocks; ``drift`` is the gradient's deviation on its way there."""
     batch, width = ends.batch, ends.config.n_embd
     one = Activation("embed", kernel, width)
     series.add(-1, "embed", "forward", **moments(batch, one), **_stream(batch, one))
     if gradient is None:
         return
     back = Activation("embed", gradient, width)
-    spread = backward_spread(batch, gradient, width, 0.0)
+    spread = math.hypot(scatter(batch, gradient, width), drift)
     series.add(-1, "embed", "backward", spread=spread, **moments(batch, back))
     if ends.config.positions == "learned":
         same = batch.sequences * float(gradient[0, :, -1] @ batch.at.single)

@@ -26,6 +26,7 @@ EXACT = 64
 CHANGE = 1 / 10
 RELAXATION = 1 / 8
 TURN = 1 / 8
+FEEDBACK = 0.5  # std of the logits, beyond which a norm-free stream's growth feeds on itself
 LARGEST = 1e37  # beyond, float32 holds no activation's square
 
 
@@ -160,6 +161,11 @@ def _limit(block: Block, step: Step) -> str:
             f"attention is saturated in layer {step.start}: its logits' std, {logit:.3g}, is "
             f"beyond √(2 ln {seen:.0f})"
         )
+    if block.config.norm == "none" and logit > FEEDBACK:
+        return (
+            f"without a norm attention sharpens as the stream grows: in layer {step.start} its "
+            f"logits' std is {logit:.3g}, beyond {FEEDBACK:g}"
+        )
     if not own(step.trace.post.stream).max() < LARGEST:
         return f"the stream leaves float32 in layer {step.start}"
     return ""
@@ -202,9 +208,7 @@ def _steady(block: Block, gradient: Array, found: Gradients) -> int:
     return max(1, int(min(TURN / max(change, 1e-9), 1e6)))
 
 
-def _powered(
-    block: Block, gradient: Array, at: Array, found: Gradients, times: float
-) -> Array:
+def _powered(block: Block, gradient: Array, at: Array, found: Gradients, times: float) -> Array:
     """Pass a gradient through a block several times: its size as a power, its shape linearly.
 
     ``found`` is what the block makes of the gradient ``at``.

@@ -4,8 +4,9 @@ With Z the sum of n exponentials of N(0, τ²) logits, and f(l) = E exp(-l e^s),
 
     E Σ a²  = n ∫ l E[e^{2s - l e^s}] f(l)^{n-1} dl,      E ln Z = ∫ (e^{-l} - f(l)^n) dl / l
 
-from 1/Z² = ∫ l e^{-lZ} dl and Frullani's integral; higher powers alike (docs/theory.md, §4). Small τ gives e^{τ²}/n,
-the log-normal approximation of the literature; beyond sqrt(2 ln n) one logit takes all.
+from 1/Z² = ∫ l e^{-lZ} dl and Frullani's integral; higher powers alike (docs/theory.md, §4).
+Small τ gives e^{τ²}/n, the log-normal approximation of the literature; beyond sqrt(2 ln n) one
+logit takes all.
 """
 
 from __future__ import annotations
