@@ -19,7 +19,7 @@ MODEL_ERROR = {"forward": 0.01, "backward": 0.02}
 T975 = 1.96  # standard deviations of a normal on either side that hold 95 %
 
 
-def scatter(batch: Batch, kernel: Array, width: int) -> float:
+def scatter(batch: Batch, kernel: Array, width: float) -> float:
     """Relative standard deviation between seeds of a vector's mean square over all tokens.
 
     For features that are independent normal vectors with this kernel: the variance of |x|²

@@ -71,7 +71,7 @@ def record_activations(series: Series, block: Block, step: Step) -> None:
 def _stream(batch: Batch, one: Activation) -> dict[str, float]:
     if one.site == "norm_f":
         return {"token_cosine": batch.cosine(one.kernel)} if batch.at.length > 1 else {}
-    values = {"spread": scatter(batch, one.kernel, int(one.features))}
+    values = {"spread": scatter(batch, one.kernel, one.features)}
     if batch.at.length > 1:
         values["token_cosine"] = batch.cosine(one.kernel)
     return values
@@ -81,17 +81,18 @@ def activations(block: Block, trace: Trace) -> Iterator[Activation]:
     """Yield a block's sites that have been worked out."""
     config, mixed, hidden = block.config, trace.mixed, trace.hidden
     d, kv, ff = config.n_embd, config.kv_width, config.d_ff
-    yield Activation("resid_pre", trace.pre, d)
+    after = _free(block.norm, d) if config.norm == "post" else d
+    yield Activation("resid_pre", trace.pre, after if trace.rough < 0 else d)
     yield Activation("q", mixed.q, d)
     yield Activation("k", mixed.k, kv)
     yield Activation("v", mixed.v, kv)
     yield Activation("attn", mixed.out, d)
     yield Activation("attn_out", trace.mid.branch, d)
-    yield Activation("resid_mid", trace.mid.stream, d)
+    yield Activation("resid_mid", trace.mid.stream, after)
     yield Activation("mlp_up", hidden.up, ff)
     yield Activation("mlp_act", hidden.act, ff, mlp.mean(config, hidden))
     yield Activation("mlp_down", trace.post.branch, d)
-    yield Activation("resid_post", trace.post.stream, d)
+    yield Activation("resid_post", trace.post.stream, after)
     if hidden.gate is not None:
         yield Activation("mlp_gate", hidden.gate, ff)
     suffix = "_out" if config.norm == "sandwich" else ""
