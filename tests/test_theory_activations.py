@@ -53,9 +53,7 @@ def test_gelu_s_closed_form_is_its_quadrature(pair: tuple[float, float, float]) 
 
 @pytest.mark.parametrize("name", PLAIN)
 @pytest.mark.parametrize("pair", PAIRS, ids=str)
-def test_duals_are_means_over_drawn_normals(
-    name: str, pair: tuple[float, float, float]
-) -> None:
+def test_duals_are_means_over_drawn_normals(name: str, pair: tuple[float, float, float]) -> None:
     a, b, rho = pair
     generator = np.random.default_rng(PAIRS.index(pair))
     first, second = generator.normal(size=(2, 100_000))

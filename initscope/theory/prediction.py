@@ -105,7 +105,8 @@ class _Ids:
         for direction in ("forward", "backward"):
             before, after = (_stream(table, direction) for table in (low, high))
             self.place[direction] = (before.index.to_numpy() + 1) / shallow.n_layer
-            self.change[direction] = np.abs(np.log(after.to_numpy() / before.to_numpy()))
+            ratio = after.reindex(before.index).to_numpy() / before.where(before > 0).to_numpy()
+            self.change[direction] = np.nan_to_num(np.abs(np.log(ratio)))
 
     def widened(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return the table with every spread of a stream widened."""

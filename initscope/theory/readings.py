@@ -55,7 +55,8 @@ def record_activations(series: Series, block: Block, step: Step) -> None:
             continue
         series.add(step.place, one.site, "forward", **moments(batch, one))
         if one.site in STREAM:
-            series.add(step.place, one.site, "forward", **_stream(batch, one))
+            rough = trace.rough if one.site == "resid_pre" else trace.post.rough
+            series.add(step.place, one.site, "forward", **_stream(batch, one, rough))
     if not series.wants("attn"):
         return
     for site, ratio in _branch_ratios(batch, trace):
@@ -68,10 +69,10 @@ def record_activations(series: Series, block: Block, step: Step) -> None:
         )  # fmt: skip
 
 
-def _stream(batch: Batch, one: Activation) -> dict[str, float]:
+def _stream(batch: Batch, one: Activation, rough: float = 0.0) -> dict[str, float]:
     if one.site == "norm_f":
         return {"token_cosine": batch.cosine(one.kernel)} if batch.at.length > 1 else {}
-    values = {"spread": scatter(batch, one.kernel, one.features)}
+    values = {"spread": scatter(batch, one.kernel, one.features, rough)}
     if batch.at.length > 1:
         values["token_cosine"] = batch.cosine(one.kernel)
     return values

@@ -67,6 +67,17 @@ class Step(NamedTuple):
         return (self.start + self.stop - 1) / 2
 
 
+class Change(NamedTuple):
+    """What one block does to the stream: a factor, which without a norm is most of it, and more."""
+
+    moved: Array
+    rate: float
+
+    def ahead(self, kernel: Array, blocks: float) -> Array:
+        """Return the kernel after several blocks alike."""
+        return (kernel + blocks * self.moved) * self.rate**blocks
+
+
 @dataclass(frozen=True)
 class Forward:
     """Every step that theory could take, the stream after them, and why there are no more."""
@@ -82,7 +93,7 @@ def forward(block: Block, gains: Gains, state: State, twins: float) -> Forward:
     ``twins`` is the variance of the tokens' cosine that repetition gives to the embedding.
     """
     steps: list[Step] = []
-    change: Array | None = None
+    change: Change | None = None
     layer, depth = 0, block.config.n_layer
     while layer < depth:
         size = _stride(gains, layer, depth, state.kernel, change)
@@ -96,7 +107,7 @@ def forward(block: Block, gains: Gains, state: State, twins: float) -> Forward:
     return Forward(steps, state)
 
 
-def _stride(gains: Gains, layer: int, depth: int, kernel: Array, change: Array | None) -> int:
+def _stride(gains: Gains, layer: int, depth: int, kernel: Array, change: Change | None) -> int:
     """Choose how many blocks to take at once."""
     if layer < EXACT or change is None:
         return 1
@@ -107,12 +118,12 @@ def _stride(gains: Gains, layer: int, depth: int, kernel: Array, change: Array |
     return size
 
 
-def _slow(kernel: Array, change: Array) -> int:
+def _slow(kernel: Array, change: Change) -> int:
     """Return over how many blocks the kernel changes little, and tokens' differences too."""
-    square, moved = own(kernel), own(change)
+    square, moved = own(kernel), own(change.moved)
     rates = [float((np.abs(moved) / square).max()) / CHANGE]
     apart = square[:, None] - kernel[0, :, :-1]
-    turned = np.abs(moved[:, None] - change[0, :, :-1])
+    turned = np.abs(moved[:, None] - change.moved[0, :, :-1])
     distinct = apart > 1e-4 * square[:, None]
     if distinct.any():
         rates.append(float((turned[distinct] / apart[distinct]).max()) / RELAXATION)
@@ -120,27 +131,37 @@ def _slow(kernel: Array, change: Array) -> int:
 
 
 def _step(
-    block: Block, gains: Gains, span: tuple[int, int], at: tuple[State, Array | None, float]
+    block: Block, gains: Gains, span: tuple[int, int], at: tuple[State, Change | None, float]
 ) -> Step:
     """Work out the block in the middle of a span."""
     state, change, twins = at
     size, middle = span[1] - span[0], state.kernel
     if change is not None and size > 1:
-        middle = middle + change * ((size - 1) / 2)
+        middle = change.ahead(middle, (size - 1) / 2)
     trace = block.forward(middle, state.rough, twins * state.own_share**2, gains.layer(*span))
     return Step(*span, trace)
 
 
-def _advance(block: Block, step: Step, state: State) -> tuple[State, Array]:
+def _advance(block: Block, step: Step, state: State) -> tuple[State, Change]:
     """Return the stream after a step, and how one of its blocks changes it."""
     trace = step.trace
-    moved = trace.post.stream - trace.pre
-    kernel = trace.post.stream if step.size == 1 else state.kernel + step.size * moved
-    if block.config.norm == "post":  # the norm restores |x|² at once: a stride would overshoot
+    change = _change(block, trace)
+    kernel = trace.post.stream if step.size == 1 else change.ahead(state.kernel, step.size)
+    if block.config.norm == "post":
         kernel[0, :, -1] = own(trace.post.stream)
-        moved[0, :, -1] = 0.0
     skipped = state.skipped * _skipped(block, trace) ** step.size
-    return State(kernel, block.rough_after(trace.post), skipped, state.token), moved
+    return State(kernel, block.rough_after(trace.post), skipped, state.token), change
+
+
+def _change(block: Block, trace: Trace) -> Change:
+    before, after = trace.pre, trace.post.stream
+    if block.config.norm == "none":
+        rate = block.batch.mean(after) / max(block.batch.mean(before), 1e-300)
+        return Change(after / rate - before, rate)
+    moved = after - before
+    if block.config.norm == "post":  # the norm restores |x|² at once: a stride would overshoot
+        moved[0, :, -1] = 0.0
+    return Change(moved, 1.0)
 
 
 def _skipped(block: Block, trace: Trace) -> float:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.floating[Any]]
 
 STEP = 0.1  # of the table in τ: linear between its columns, the logarithm is within 0.3 %
+FROZEN = 12.0  # beyond, 1 - E Σ a² falls as 1/τ and E ln Z grows in proportion to τ
 LARGEST = 4.5  # its last τ: sqrt(2 ln n), where attention freezes, for 25,000 keys
 
 _Z = np.linspace(-9.0, 9.0, 181)
@@ -51,7 +52,8 @@ def participation(count: Array, tau: float) -> Array:
 
     ``count`` may be fractional (a bin's mean) and is at least 1, where it is 1.
     """
-    return _power_sum(np.asarray(count, float)[..., None], tau, 2)
+    n = np.asarray(count, float)[..., None]
+    return 1 - (1 - _power_sum(n, min(tau, FROZEN), 2)) * min(1.0, FROZEN / max(tau, FROZEN))
 
 
 def _power_sum(n: Array, tau: float, power: int) -> Array:
@@ -75,9 +77,12 @@ def contrast(count: Array, tau: float) -> Array:
 
 def log_normaliser(count: Array, tau: float) -> Array:
     """E ln Σ e^s over ``count`` independent N(0, τ²) logits: ln(count) + τ²/2 for small τ."""
-    log_l, once, _ = _transforms(tau)
+    log_l, once, _ = _transforms(min(tau, FROZEN))
     n = np.asarray(count, float)[..., None]
-    return (np.exp(-np.exp(log_l)) - once**n).sum(axis=-1) * _LOG_STEP
+    total = (np.exp(-np.exp(log_l)) - once**n).sum(axis=-1) * _LOG_STEP
+    if tau > FROZEN:  # its derivative is τ (1 - E Σ a²), which no longer changes
+        total = total + (tau - FROZEN) * FROZEN * (1 - participation(count, FROZEN))
+    return total
 
 
 def entropy(count: Array, tau: float) -> Array:
