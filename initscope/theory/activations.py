@@ -31,7 +31,7 @@ class Activation:
     """A non-linearity as theory sees it.
 
     ``dual(a, b, c)`` has Var u = a, Var v = b and Cov(u, v) = c, which broadcast; ``mean(v)`` is
-    E φ(u) for Var u = v; ``rough`` is E φ(u)⁴ / (E φ(u)²)² for a unit variance.
+    E φ(u) for Var u = v.
     """
 
     dual: Callable[[Array, Array, Array], Dual]

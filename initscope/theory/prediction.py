@@ -23,14 +23,8 @@ from initscope.theory.ends import Ends
 from initscope.theory.gains import Gains
 from initscope.theory.kernels import batch
 from initscope.theory.matches import Matches, matches
-from initscope.theory.readings import (
-    STREAM,
-    record_activations,
-    record_embedding,
-    record_ends,
-    record_gradients,
-    record_head,
-)
+from initscope.theory.outside import record_embedding, record_ends, record_head
+from initscope.theory.readings import STREAM, record_activations, record_gradients
 from initscope.theory.recursion import Forward, State
 from initscope.theory.series import Series
 
