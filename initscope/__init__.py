@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from initscope.rules import Draw, Rule, Site, get_rule, rule
     from initscope.store import load
     from initscope.sweep import compare
+    from initscope.theory import predict
 
     __version__: str
 
@@ -48,6 +49,7 @@ __all__ = [
     "inspect",
     "judge",
     "load",
+    "predict",
     "rule",
 ]
 
@@ -69,6 +71,7 @@ _HOMES = {
     "inspect": "own",
     "judge": "judging",
     "load": "store",
+    "predict": "theory",
     "rule": "rules",
 }
 

@@ -68,5 +68,6 @@ STATISTICS = {
     "loss": Statistic("nat", "mean cross-entropy of the next token"),
     "loss_excess": Statistic("nat", "loss - ln(vocab size)"),
     "grad_norm": Statistic("nat/x", "L2 norm of the gradient of all parameters"),
+    "spread": Statistic("share", "theory: sd of the variance between single seeds / the variance"),
     "rule_std": Statistic("x", "standard deviation that the rule prescribes"),
 }

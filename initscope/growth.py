@@ -24,6 +24,8 @@ from initscope.profile import Profile
 # would have a wild one.
 SPREAD = {"forward": 1.5, "backward": 4.0}
 PRIOR_SEEDS = 4
+# Theory's finals err by a few percent, over two doublings of the depth (benchmarks.accuracy).
+PREDICTED = 0.02
 
 # Quantiles of Student's t at 97.5 %, by degrees of freedom (Abramowitz & Stegun, table 26.10).
 _T975 = {
@@ -113,6 +115,8 @@ def fit(profile: Profile, direction: str, values: pd.DataFrame) -> Estimate | No
     x -= x.mean()
     slopes = x @ np.log(values.to_numpy()) / (x @ x)
     prior = 0.0 if _silent(profile) else SPREAD[direction] / math.sqrt(profile.config.n_embd)
+    if profile.run.predicted:  # the mean over seeds, which has theory's error alone
+        prior = min(prior, PREDICTED)
     return estimate(slopes, prior)
 
 

@@ -53,7 +53,7 @@ def judge(
     return Verdict(
         rule=profile.rule,
         n_layer=profile.config.n_layer,
-        seeds=len(profile.run.seeds),
+        seeds=0 if profile.run.predicted else len(profile.run.seeds),
         forward=_forward(evidence, found),
         backward=_backward(evidence, found),
         findings=reported,

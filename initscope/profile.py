@@ -28,8 +28,9 @@ class Reading(NamedTuple):
 class Run:
     """How the readings came about: everything that is needed to take them again.
 
-    ``model`` names a user's model and ``parameters`` counts its parameters; the configuration
-    is then its nearest description. Both are empty for the built-in GPT.
+    ``source`` is ``stream`` for the built-in model, ``resident`` for a user's, ``theory`` for a
+    prediction, whose ``remark`` says what it leaves out, and why. ``model`` names a user's model
+    and ``parameters`` counts its parameters; the configuration is then its nearest description.
     """
 
     source: str
@@ -42,10 +43,17 @@ class Run:
     versions: dict[str, str] = field(default_factory=dict)
     model: str = ""
     parameters: int = 0
+    remark: str = ""
+
+    @property
+    def predicted(self) -> bool:
+        """Whether theory gave the readings, and no seed was drawn."""
+        return self.source == "theory"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every field by name, ready for JSON."""
-        return {**asdict(self), "seeds": list(self.seeds)}
+        """Return every field by name, ready for JSON; an empty remark is left out."""
+        fields = {**asdict(self), "seeds": list(self.seeds)}
+        return fields if self.remark else {k: v for k, v in fields.items() if k != "remark"}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Run:

@@ -65,7 +65,8 @@ class Finding:
 class Verdict:
     """What was found of one profile.
 
-    ``remedy`` is a sentence about a change that was measured to help, or empty.
+    ``seeds`` is 0 for what theory predicts. ``remedy`` is a sentence about a change that was
+    measured to help, or empty.
     """
 
     rule: str
@@ -105,7 +106,7 @@ class Verdict:
     def headline(self) -> str:
         """One line: the class of each direction, what else is wrong, and on how many seeds."""
         said = [f"forward {self.forward}", f"backward {self.backward}", *self.traits]
-        seeds = "one seed" if self.seeds == 1 else f"{self.seeds} seeds"
+        seeds = {0: "theory", 1: "one seed"}.get(self.seeds, f"{self.seeds} seeds")
         return f"{self.rule}, {self.n_layer} layers: {', '.join(said)} ({seeds})"
 
     @property

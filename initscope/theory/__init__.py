@@ -1,0 +1,10 @@
+"""Signal-propagation theory: a profile from the configuration and the rule alone.
+
+docs/theory.md has every formula with its source and its assumption.
+"""
+
+from __future__ import annotations
+
+from initscope.theory.prediction import predict
+
+__all__ = ["predict"]

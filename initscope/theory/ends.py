@@ -1,0 +1,164 @@
+"""Embedding, head and loss on kernels (docs/theory.md, §1 and §9)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from initscope.config import GPTConfig
+from initscope.rules.core import Rule
+from initscope.sites import embedding_parameters, head_parameters, model_site
+from initscope.theory.gains import Map, variance
+from initscope.theory.kernels import Batch, Norm, Normed, own
+from initscope.theory.matches import Matches
+from initscope.theory.softmax import log_normaliser, participation
+
+Array = npt.NDArray[np.floating[Any]]
+
+
+class Loss(NamedTuple):
+    """What the head computes: kernels, the loss, and what its gradient starts from.
+
+    ``token`` (P,) is the logit of the token that a position itself reads, which a tied head
+    favours; ``taken`` its probability; ``peaked`` the others' Σ p², ``total`` ln Σ exp(logit).
+    """
+
+    normed: Normed | None
+    x: Array
+    logit_square: float
+    token: Array
+    taken: Array
+    peaked: Array
+    loss: float
+
+
+@dataclass(frozen=True, eq=False)
+class Ends:
+    """The parameters outside the blocks: variances of an entry, and factors."""
+
+    config: GPTConfig
+    batch: Batch
+    matches: Matches
+    wte: float
+    wpe: float
+    head: float
+    gain: Map
+    embed: float
+    logits: float
+
+    @classmethod
+    def of(cls, config: GPTConfig, rule: Rule, batch: Batch, matches: Matches) -> Ends:
+        """Read a rule's draws and factors.
+
+        Raises:
+            UsageError: for a draw that theory does not cover.
+        """
+        before, after = embedding_parameters(config), head_parameters(config)
+        wte = variance(before, rule, "wte")
+        gains = [rule.draw(p.site) for p in after if p.site.role == "norm_gain"]
+        square = gains[0].std ** 2 + gains[0].mean ** 2 if gains else 1.0
+        return cls(
+            config=config, batch=batch, matches=matches, wte=wte,
+            wpe=variance(before, rule, "wpe"),
+            head=wte if config.tied else variance(after, rule, "head"),
+            gain=Map(square, variance(after, rule, "norm_bias")),
+            embed=rule.multipliers(model_site(config, -1)).embed,
+            logits=rule.multipliers(model_site(config, config.n_layer)).logits,
+        )  # fmt: skip
+
+    def start(self) -> Array:
+        """Return the embedding's kernel: two tokens share it if they match, two places never."""
+        size = len(self.batch.at.start)
+        kernel = np.empty((min(self.batch.sequences, 2), size, size + 1))
+        kernel[0, :, :-1] = self.wte * self.matches.within
+        kernel[0, :, -1] = self.wte + self.wpe
+        if len(kernel) > 1:
+            kernel[1, :, :-1] = self.wte * self.matches.across
+            kernel[1, :, -1] = self.wte * self.matches.across + self.wpe
+        return kernel * self.embed**2
+
+    def loss(self, stream: Array, skipped: float) -> Loss:
+        """Return the loss on the last block's kernel.
+
+        ``skipped`` is the factor that skips and norms have put on the embedding since it
+        entered the stream.
+        """
+        normed = self.norm.forward(stream, self.gain) if self.config.final_norm else None
+        x = stream if normed is None else normed.kernel
+        width, vocabulary = self.config.n_embd, self.config.vocab_size
+        factor = self.logits**2 * width * self.head
+        square = factor * own(x)
+        token = np.zeros_like(square)
+        if self.config.tied:
+            inverse = 1.0 if normed is None else normed.inverse * math.sqrt(self.gain.scale)
+            token = self.logits * width * self.wte * self.embed * skipped * inverse + token
+        one = float(square @ self.batch.at.single)
+        others = log_normaliser(np.array(vocabulary - 1.0), math.sqrt(one))
+        rest = others + (square - one) / 2  # positions hardly differ after a norm
+        whole = np.logaddexp(rest, token)
+        taken = np.exp(token - whole) if self.config.tied else np.zeros_like(token)
+        again = self.matches.next_is_same if self.config.tied else 0.0
+        loss = float((whole - again * token) @ self.batch.at.single)
+        peaked = participation(np.array(float(vocabulary)), math.sqrt(one)) + np.zeros_like(token)
+        return Loss(normed, x, one, token, taken, peaked, loss)
+
+    @property
+    def norm(self) -> Norm:
+        """The final norm."""
+        return Norm.of(self.config)
+
+    def errors(self, loss: Loss, along: Array | float = 0.0) -> Array:
+        """Return Σ_v (p_v - [v = y]) (p'_v - [v = y']) / N² for every pair of tokens.
+
+        Targets match as often as inputs do, and a token's target is what the next one reads.
+        ``along`` (P,) is the part of the row of the token read that a norm takes away again.
+        """
+        vocabulary = self.config.vocab_size
+        other, read = 1 - loss.taken, loss.taken
+        guessed, both = self._guessed(loss), np.multiply.outer(other, other)
+        kernel = np.empty_like(loss.x)
+        kernel[..., :-1] = both * (guessed[..., :-1] - 2 / vocabulary)
+        kernel[0, :, :-1] += both * self.matches.within
+        kernel[0, :, :-1] -= (read * (1 - along))[:, None] * self.batch.at.adjacent
+        kernel[0, :, -1] = 1 + other**2 * loss.peaked + read**2 * (1 - along)
+        kernel[0, :, -1] -= 2 * other / vocabulary
+        if len(kernel) > 1:
+            kernel[1, :, :-1] += both * self.matches.across
+            kernel[1, :, -1] = other**2 * (self.matches.across + guessed[1, :, -1] - 2 / vocabulary)
+        return kernel / self.batch.tokens**2
+
+    def gradient(self, loss: Loss, stream: Array) -> Array:
+        """Return the kernel of the loss's gradient at the head's input, Σ_v (p_v - [v = y]) w_v."""
+        along: Array | float = 0.0
+        if self.config.tied:
+            along = np.clip(self.wte * self.embed**2 / np.maximum(own(stream), 1e-300), 0.0, 1.0)
+        return self.logits**2 * self.head * self.errors(loss, along)
+
+    def _guessed(self, loss: Loss) -> Array:
+        """Σ_v p_v p'_v for two tokens, whose logits are as correlated as their streams."""
+        overlap = np.minimum(self.logits**2 * self.config.n_embd * self.head * loss.x, 500.0)
+        return np.minimum(np.exp(overlap) / self.config.vocab_size, 1.0)
+
+    def looked_up(self, gradient: Array) -> float:
+        """Mean square of the token table's gradient from its lookups: tokens alike add up."""
+        batch, found = self.batch, self.matches
+        shares = np.zeros_like(gradient)
+        shares[0, :, :-1], shares[0, :, -1] = found.within, 1.0
+        shares[1:] = found.across
+        return self.embed**2 * batch.total(gradient, shares) / self.config.vocab_size
+
+    def unembedded(self, loss: Loss) -> float:
+        """Mean square of the head's gradient."""
+        total = self.batch.total(loss.x, self.errors(loss))
+        return self.logits**2 * total / self.config.vocab_size
+
+    def back(self, gradient: Array, loss: Loss, rough: float) -> Array:
+        """Pass the gradient back through the final norm."""
+        if loss.normed is None:
+            return gradient
+        passed = self.norm.backward(gradient, loss.normed, self.gain)
+        return passed * (1 + rough + 2 / self.config.n_embd)

@@ -1,0 +1,75 @@
+"""The MLP on kernels, forward and backward (docs/theory.md, §6)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from initscope.config import GPTConfig
+from initscope.theory.activations import ACTIVATIONS, Dual
+from initscope.theory.gains import Layer
+from initscope.theory.kernels import own
+
+Array = npt.NDArray[np.floating[Any]]
+
+
+class Hidden(NamedTuple):
+    """Kernels of the hidden layer; ``gate`` where the MLP has one."""
+
+    up: Array
+    gate: Array | None
+    dual: Dual
+    act: Array
+
+
+class Returned(NamedTuple):
+    """Gradients at the hidden layer's sites, and at the MLP's input."""
+
+    act: Array
+    up: Array
+    gate: Array | None
+    x: Array
+
+
+def forward(config: GPTConfig, x: Array, layer: Layer) -> Hidden:
+    """Map the input's kernel to the hidden layer's."""
+    maps = layer.maps
+    up = maps["mlp_up"].scale * x + maps["mlp_up"].shift
+    if not config.gated:
+        dual = _dual(config, up)
+        return Hidden(up, None, dual, dual.value)
+    gate = maps["mlp_gate"].scale * x + maps["mlp_gate"].shift
+    dual = _dual(config, gate)
+    return Hidden(up, gate, dual, dual.value * up)
+
+
+def _dual(config: GPTConfig, kernel: Array) -> Dual:
+    square = own(kernel)
+    if np.ptp(square) <= 1e-9 * square.max(initial=0.0):
+        left = right = square[:1]
+    else:
+        left, right = square[:, None], np.empty(kernel.shape[1:])
+        right[:, :-1], right[:, -1] = square, square
+    return ACTIVATIONS[config.activation].dual(left, right, kernel)
+
+
+def backward(config: GPTConfig, gradient: Array, hidden: Hidden, layer: Layer) -> Returned:
+    """Pass back the gradient's kernel at the down projection's output."""
+    wider = config.d_ff / config.n_embd
+    act = gradient * (layer.maps["mlp_down"].scale / wider)
+    up_back = layer.maps["mlp_up"].scale * wider
+    if hidden.gate is None:
+        up = act * hidden.dual.slope
+        return Returned(act, up, None, up * up_back)
+    up, gate = act * hidden.dual.value, act * hidden.dual.slope * hidden.up
+    x = up * up_back + gate * (layer.maps["mlp_gate"].scale * wider)
+    return Returned(act, up, gate, x)
+
+
+def mean(config: GPTConfig, hidden: Hidden) -> Array:
+    """Mean of the hidden layer's entries at each position (P,); a gate makes it 0."""
+    if hidden.gate is not None:
+        return np.zeros(len(hidden.up[0]))
+    return ACTIVATIONS[config.activation].mean(own(hidden.up))

@@ -1,0 +1,83 @@
+"""What is read off outside the blocks: embedding, head, loss, and all parameters together."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from initscope.sites import block_parameters, embedding_parameters, head_parameters
+from initscope.theory.band import scatter
+from initscope.theory.ends import Ends, Loss
+from initscope.theory.readings import Activation, free, moments, stream
+from initscope.theory.series import Series
+
+Array = npt.NDArray[np.floating[Any]]
+
+
+def record_embedding(
+    series: Series, ends: Ends, kernel: Array, gradient: Array | None, drift: float
+) -> None:
+    """Record what precedes the blocks; ``drift`` is the gradient's deviation on its way there."""
+    batch, width = ends.batch, ends.config.n_embd
+    one = Activation("embed", kernel, width)
+    series.add(-1, "embed", "forward", **moments(batch, one), **stream(batch, one))
+    if gradient is None:
+        return
+    back = Activation("embed", gradient, width)
+    spread = math.hypot(scatter(batch, gradient, width), drift)
+    series.add(-1, "embed", "backward", spread=spread, **moments(batch, back))
+    if ends.config.positions == "learned":
+        same = batch.sequences * float(gradient[0, :, -1] @ batch.at.single)
+        if len(gradient) > 1:
+            across = float(gradient[1, :, -1] @ batch.at.single)
+            same += batch.sequences * (batch.sequences - 1) * across
+        square = ends.embed**2 * same * batch.at.length / ends.config.block_size
+        series.add(-1, "wpe", "weight_grad", second_moment=square)
+
+
+def record_head(series: Series, ends: Ends, loss: Loss, gradient: Array | None) -> None:
+    """Record what follows the blocks."""
+    config, batch = ends.config, ends.batch
+    last = config.n_layer
+    if loss.normed is not None:
+        one = Activation("norm_f", loss.x, free(ends.norm, config.n_embd))
+        series.add(last, "norm_f", "forward", **moments(batch, one), **stream(batch, one))
+        if gradient is not None:
+            back = Activation("norm_f", gradient, config.n_embd)
+            series.add(last, "norm_f", "backward", **moments(batch, back))
+            plain = (loss.x - ends.gain.shift) / ends.gain.scale
+            square = max(batch.total(gradient, plain), 0.0)
+            series.add(last, "norm_f", "weight_grad", second_moment=square)
+            if config.bias and config.norm_kind == "layernorm":
+                square = max(batch.total(gradient, np.ones_like(gradient)), 0.0)
+                series.add(last, "norm_f.bias", "weight_grad", second_moment=square)
+    logits = ends.logits**2 * config.n_embd * ends.head * loss.x
+    logits[0, :, -1] += loss.token**2 / config.vocab_size
+    kernel = Activation("logits", logits, config.vocab_size)
+    series.add(last, "logits", "forward", **moments(batch, kernel))
+    if gradient is not None:
+        errors = Activation("logits", ends.errors(loss) / config.vocab_size, math.inf)
+        series.add(last, "logits", "backward", **moments(batch, errors))
+    excess = loss.loss - math.log(config.vocab_size)
+    series.add(last, "loss", "forward", loss=loss.loss, loss_excess=excess)
+
+
+def record_ends(series: Series, ends: Ends, loss: Loss, gradient: Array) -> None:
+    """Record the gradients of the tables, and of all parameters together."""
+    config = ends.config
+    looked, unembedded = ends.looked_up(gradient), ends.unembedded(loss)
+    if config.tied:  # the two parts of one table are taken for orthogonal
+        series.add(-1, "wte", "weight_grad", second_moment=looked + unembedded)
+    else:
+        series.add(-1, "wte", "weight_grad", second_moment=looked)
+        series.add(config.n_layer, "head", "weight_grad", second_moment=unembedded)
+    total = sum(
+        math.prod(p.shape) * series.sum(p.label, "weight_grad", "second_moment")
+        for p in (
+            *embedding_parameters(config), *block_parameters(config, 0), *head_parameters(config)
+        )
+    )  # fmt: skip
+    series.add(config.n_layer, "model", "weight_grad", grad_norm=math.sqrt(total))

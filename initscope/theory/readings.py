@@ -1,0 +1,203 @@
+"""What is read off the kernels: the statistics that a measurement takes at the same sites."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from initscope.theory import mlp
+from initscope.theory.band import Drift, scatter
+from initscope.theory.block import Block, Gradients, Trace
+from initscope.theory.kernels import Batch, Norm
+from initscope.theory.recursion import Step
+from initscope.theory.series import Series
+
+Array = npt.NDArray[np.floating[Any]]
+
+STREAM = frozenset({"embed", "resid_pre", "resid_mid", "resid_post", "norm_f"})
+
+
+class Activation(NamedTuple):
+    """A site's kernel, its number of features, and the mean of its entries by position."""
+
+    site: str
+    kernel: Array
+    features: float
+    mean: Array | None = None
+
+
+def moments(batch: Batch, one: Activation) -> dict[str, float]:
+    """Return second moment, variance and mean over all entries.
+
+    The mean of all entries is itself random: E mean² = μ² + (mean over pairs - μ²)/features.
+    """
+    square = batch.mean(one.kernel)
+    centre = 0.0 if one.mean is None else float(one.mean @ batch.at.single)
+    scatter = (batch.every(one.kernel) - centre**2) / one.features
+    return {
+        "second_moment": square,
+        "variance": max(square - centre**2 - scatter, 0.0),
+        "mean": centre,
+    }
+
+
+def record_activations(series: Series, block: Block, step: Step) -> None:
+    """Record one block's forward statistics."""
+    batch, trace = block.batch, step.trace
+    for one in activations(block, trace):
+        if not series.wants(one.site):
+            continue
+        series.add(step.place, one.site, "forward", **moments(batch, one))
+        if one.site in STREAM:
+            rough = trace.rough if one.site == "resid_pre" else trace.post.rough
+            series.add(step.place, one.site, "forward", **stream(batch, one, rough))
+    if not series.wants("attn"):
+        return
+    for site, ratio in _branch_ratios(batch, trace):
+        series.add(step.place, site, "forward", branch_ratio=ratio)
+    if batch.at.length > 1:
+        attention = block.attention
+        series.add(
+            step.place, "attn", "forward", attention_entropy=attention.entropy(trace.mixed),
+            attention_logit_std=attention.logit_std(trace.mixed),
+        )  # fmt: skip
+
+
+def stream(batch: Batch, one: Activation, rough: float = 0.0) -> dict[str, float]:
+    """Return what is said of the stream alone: the tokens' cosine and the seeds' spread."""
+    if one.site == "norm_f":
+        return {"token_cosine": batch.cosine(one.kernel)} if batch.at.length > 1 else {}
+    values = {"spread": scatter(batch, one.kernel, one.features, rough)}
+    if batch.at.length > 1:
+        values["token_cosine"] = batch.cosine(one.kernel)
+    return values
+
+
+def activations(block: Block, trace: Trace) -> Iterator[Activation]:
+    """Yield a block's sites that have been worked out."""
+    config, mixed, hidden = block.config, trace.mixed, trace.hidden
+    d, kv, ff = config.n_embd, config.kv_width, config.d_ff
+    after = free(block.norm, d) if config.norm == "post" else d
+    yield Activation("resid_pre", trace.pre, after if trace.rough < 0 else d)
+    yield Activation("q", mixed.q, d)
+    yield Activation("k", mixed.k, kv)
+    yield Activation("v", mixed.v, kv)
+    yield Activation("attn", mixed.out, d)
+    yield Activation("attn_out", trace.mid.branch, d)
+    yield Activation("resid_mid", trace.mid.stream, after)
+    yield Activation("mlp_up", hidden.up, ff)
+    yield Activation("mlp_act", hidden.act, ff, mlp.mean(config, hidden))
+    yield Activation("mlp_down", trace.post.branch, d)
+    yield Activation("resid_post", trace.post.stream, after)
+    if hidden.gate is not None:
+        yield Activation("mlp_gate", hidden.gate, ff)
+    suffix = "_out" if config.norm == "sandwich" else ""
+    for site, normed in (
+        ("norm_1", trace.norm_1), ("norm_2", trace.norm_2),
+        (f"norm_1{suffix}", trace.mid.normed), (f"norm_2{suffix}", trace.post.normed),
+    ):  # fmt: skip
+        if normed is not None:
+            yield Activation(site, normed.kernel, free(block.norm, d))
+
+
+def free(norm: Norm, width: int) -> float:
+    """Return the features that a mean over entries scatters by: LayerNorm leaves no mean."""
+    return math.inf if norm.centred else width
+
+
+def _branch_ratios(batch: Batch, trace: Trace) -> Iterator[tuple[str, float]]:
+    factors = trace.layer.factors
+    for site, added, onto, ratio in (
+        ("attn_out", trace.mid, trace.pre, factors.branch_attn / factors.skip_attn),
+        ("mlp_down", trace.post, trace.mid.stream, factors.branch_mlp / factors.skip_mlp),
+    ):
+        sandwiched = trace.norm_1 is not None and added.normed is not None
+        branch = added.normed.kernel if sandwiched and added.normed else added.branch
+        below = batch.mean(onto)
+        share = batch.mean(branch) / below if below > 0 else math.nan
+        yield site, abs(ratio) * math.sqrt(share)
+
+
+def record_gradients(
+    series: Series, block: Block, found: tuple[float, Trace, Gradients], drift: Drift
+) -> None:
+    """Record one block's gradients, of its activations and of its parameters."""
+    place, trace, gradients = found
+    deviation = drift.add(place, trace, gradients.post)
+    for site, kernel, features in _gradients(block, trace, gradients):
+        if not series.wants(site):
+            continue
+        one = Activation(site, kernel, features)
+        series.add(place, site, "backward", **moments(block.batch, one))
+        if site in STREAM:
+            spread = math.hypot(scatter(block.batch, kernel, features), deviation)
+            series.add(place, site, "backward", spread=spread)
+    if not series.wants("attn"):
+        return
+    for label, square in _weights(block, trace, gradients):
+        series.add(place, label, "weight_grad", second_moment=max(square, 0.0))
+
+
+def _gradients(block: Block, trace: Trace, g: Gradients) -> Iterator[tuple[str, Array, int]]:
+    config = block.config
+    d, kv, ff, groups = (
+        config.n_embd, config.kv_width, config.d_ff, config.n_head / config.n_kv_head
+    )  # fmt: skip
+    yield from (("resid_post", g.post, d), ("mlp_down", g.down, d), ("mlp_act", g.mlp.act, ff))
+    yield from (("mlp_up", g.mlp.up, ff), ("resid_mid", g.mid, d), ("attn_out", g.out, d))
+    yield from (("attn", g.attn, d), ("q", g.passed.q, d), ("k", groups * g.passed.k, kv))
+    yield from (("v", groups * g.passed.v, kv), ("resid_pre", g.pre, d))
+    if g.mlp.gate is not None:
+        yield "mlp_gate", g.mlp.gate, ff
+    if trace.norm_1 is not None:
+        yield from (("norm_1", g.norm_1, d), ("norm_2", g.norm_2, d))
+
+
+def _weights(block: Block, trace: Trace, g: Gradients) -> Iterator[tuple[str, float]]:
+    """Yield each parameter's mean squared gradient: a sum over pairs of tokens."""
+    total, groups = block.batch.total, block.config.n_head / block.config.n_kv_head
+    x_1 = trace.pre if trace.norm_1 is None else trace.norm_1.kernel
+    x_2 = trace.mid.stream if trace.norm_2 is None else trace.norm_2.kernel
+    linear = [
+        ("q", g.passed.q, x_1), ("v", groups * g.passed.v, x_1),
+        ("attn_out", g.out, trace.mixed.out), ("mlp_up", g.mlp.up, x_2),
+        ("mlp_down", g.down, trace.hidden.act),
+    ]  # fmt: skip
+    if g.mlp.gate is not None:
+        linear.append(("mlp_gate", g.mlp.gate, x_2))
+    yield "k", groups * _mirrored(block, trace, total(g.passed.q, x_1))
+    for label, gradient, x in linear:
+        yield label, total(gradient, x)
+        if f"{label}.bias" in block.labels:
+            yield f"{label}.bias", total(gradient, np.ones_like(gradient))
+    if "k.bias" in block.labels:
+        yield "k.bias", 0.0  # what all keys share passes no softmax
+    if trace.norm_1 is not None and trace.norm_2 is not None:
+        for label, gradient, x in (("norm_1", g.norm_1, x_1), ("norm_2", g.norm_2, x_2)):
+            yield from _norm(block, trace, label, gradient, x)
+
+
+def _mirrored(block: Block, trace: Trace, query: float) -> float:
+    """Return the key weight's squared gradient given the query's, as q·k is alike in both.
+
+    Each is a sum over four tokens of the same products, but for the other one's scale.
+    """
+    if block.config.qk_norm:
+        mean = block.batch.mean
+        return query * mean(trace.mixed.q) / mean(trace.mixed.k)
+    maps = trace.layer.maps
+    return query * maps["q"].scale / maps["k"].scale if maps["k"].scale else 0.0
+
+
+def _norm(
+    block: Block, trace: Trace, label: str, gradient: Array, x: Array
+) -> Iterator[tuple[str, float]]:
+    gain = trace.layer.maps[label]
+    plain = (x - gain.shift) / gain.scale if gain.scale else np.zeros_like(x)
+    yield label, block.batch.total(gradient, plain)
+    if f"{label}.bias" in block.labels:
+        yield f"{label}.bias", block.batch.total(gradient, np.ones_like(gradient))

@@ -1,0 +1,238 @@
+"""From the embedding to the last block and back, a block or a stride of them at a time.
+
+Up to depth ``EXACT`` every block is taken by itself. Deeper, where a layer changes the stream by
+about 1/layer of it, the change of one block in the middle of a stride stands for all of the
+stride, the midpoint rule: it errs by the square of the relative change over a stride, at most
+``CHANGE`` (docs/theory.md, §10).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from initscope.theory.block import Block, Gradients, Trace
+from initscope.theory.gains import Gains
+from initscope.theory.kernels import own
+
+Array = npt.NDArray[np.floating[Any]]
+
+EXACT = 64
+CHANGE = 1 / 10
+RELAXATION = 1 / 8
+TURN = 1 / 8
+FEEDBACK = 0.5  # std of the logits, beyond which a norm-free stream's growth feeds on itself
+LARGEST = 1e37  # beyond, float32 holds no activation's square
+
+
+class State(NamedTuple):
+    """The stream between two blocks.
+
+    ``rough`` is the excess variance of |x|², ``skipped`` the factor that skips and norms have
+    put on the embedding so far, ``token`` the mean square of the token's own part.
+    """
+
+    kernel: Array
+    rough: float
+    skipped: float
+    token: float
+
+    @property
+    def own_share(self) -> float:
+        """Share of the stream's mean square that is still the token's own embedding."""
+        square = float(own(self.kernel).mean())
+        return min(self.skipped**2 * self.token / square, 1.0) if square > 0 else 0.0
+
+
+class Step(NamedTuple):
+    """Blocks ``start`` to ``stop`` (exclusive), and the kernels of the one in their middle."""
+
+    start: int
+    stop: int
+    trace: Trace
+
+    @property
+    def size(self) -> int:
+        """How many blocks."""
+        return self.stop - self.start
+
+    @property
+    def place(self) -> float:
+        """Layer of the middle: a whole number for a single block."""
+        return (self.start + self.stop - 1) / 2
+
+
+class Change(NamedTuple):
+    """What one block does to the stream: a factor, which without a norm is most of it, and more."""
+
+    moved: Array
+    rate: float
+
+    def ahead(self, kernel: Array, blocks: float) -> Array:
+        """Return the kernel after several blocks alike."""
+        return (kernel + blocks * self.moved) * self.rate**blocks
+
+
+@dataclass(frozen=True)
+class Forward:
+    """Every step that theory could take, the stream after them, and why there are no more."""
+
+    steps: list[Step]
+    end: State
+    remark: str = ""
+
+
+def forward(block: Block, gains: Gains, state: State, twins: float) -> Forward:
+    """Carry the embedding through all blocks, as far as theory holds.
+
+    ``twins`` is the variance of the tokens' cosine that repetition gives to the embedding.
+    """
+    steps: list[Step] = []
+    change: Change | None = None
+    layer, depth = 0, block.config.n_layer
+    while layer < depth:
+        size = _stride(gains, layer, depth, state.kernel, change)
+        step = _step(block, gains, (layer, layer + size), (state, change, twins))
+        remark = _limit(block, step)
+        if remark:
+            return Forward(steps, state, remark)
+        steps.append(step)
+        state, change = _advance(block, step, state)
+        layer += size
+    return Forward(steps, state)
+
+
+def _stride(gains: Gains, layer: int, depth: int, kernel: Array, change: Change | None) -> int:
+    """Choose how many blocks to take at once."""
+    if layer < EXACT or change is None:
+        return 1
+    allowed = min((layer - EXACT) // 12, (depth - layer) // 6, _slow(kernel, change))
+    size = max(1, allowed)
+    while size > 1 and not gains.alike(layer, layer + size):
+        size //= 2
+    return size
+
+
+def _slow(kernel: Array, change: Change) -> int:
+    """Return over how many blocks the kernel changes little, and tokens' differences too."""
+    square, moved = own(kernel), own(change.moved)
+    rates = [float((np.abs(moved) / square).max()) / CHANGE]
+    apart = square[:, None] - kernel[0, :, :-1]
+    turned = np.abs(moved[:, None] - change.moved[0, :, :-1])
+    distinct = apart > 1e-4 * square[:, None]
+    if distinct.any():
+        rates.append(float((turned[distinct] / apart[distinct]).max()) / RELAXATION)
+    return int(min(1 / max(*rates, 1e-9), 1e6))
+
+
+def _step(
+    block: Block, gains: Gains, span: tuple[int, int], at: tuple[State, Change | None, float]
+) -> Step:
+    """Work out the block in the middle of a span."""
+    state, change, twins = at
+    size, middle = span[1] - span[0], state.kernel
+    if change is not None and size > 1:
+        middle = change.ahead(middle, (size - 1) / 2)
+    trace = block.forward(middle, state.rough, twins * state.own_share**2, gains.layer(*span))
+    return Step(*span, trace)
+
+
+def _advance(block: Block, step: Step, state: State) -> tuple[State, Change]:
+    """Return the stream after a step, and how one of its blocks changes it."""
+    trace = step.trace
+    change = _change(block, trace)
+    kernel = trace.post.stream if step.size == 1 else change.ahead(state.kernel, step.size)
+    if block.config.norm == "post":
+        kernel[0, :, -1] = own(trace.post.stream)
+    skipped = state.skipped * _skipped(block, trace) ** step.size
+    return State(kernel, block.rough_after(trace.post), skipped, state.token), change
+
+
+def _change(block: Block, trace: Trace) -> Change:
+    before, after = trace.pre, trace.post.stream
+    if block.config.norm == "none":
+        rate = block.batch.mean(after) / max(block.batch.mean(before), 1e-300)
+        return Change(after / rate - before, rate)
+    moved = after - before
+    if block.config.norm == "post":  # the norm restores |x|² at once: a stride would overshoot
+        moved[0, :, -1] = 0.0
+    return Change(moved, 1.0)
+
+
+def _skipped(block: Block, trace: Trace) -> float:
+    """Return the factor that a block puts on what it found in the stream."""
+    factor = trace.layer.factors.skip_attn * trace.layer.factors.skip_mlp
+    if block.config.norm == "post":
+        for added in (trace.mid, trace.post):
+            assert added.normed is not None
+            factor *= float(added.normed.inverse @ block.batch.at.single)
+    return factor
+
+
+def _limit(block: Block, step: Step) -> str:
+    """Say why theory does not hold in a step's blocks; empty where it does."""
+    logit, seen = float(step.trace.mixed.logit[-1]), float(block.batch.at.seen[-1])
+    if seen > 1 and logit > math.sqrt(2 * math.log(seen)):
+        return (
+            f"attention is saturated in layer {step.start}: its logits' std, {logit:.3g}, is "
+            f"beyond √(2 ln {seen:.0f})"
+        )
+    if block.config.norm == "none" and logit > FEEDBACK:
+        return (
+            f"without a norm attention sharpens as the stream grows: in layer {step.start} its "
+            f"logits' std is {logit:.3g}, beyond {FEEDBACK:g}"
+        )
+    if not own(step.trace.post.stream).max() < LARGEST:
+        return f"the stream leaves float32 in layer {step.start}"
+    return ""
+
+
+def backward(
+    block: Block, steps: list[Step], gradient: Array
+) -> Iterator[tuple[float, Trace, Gradients]]:
+    """Carry the gradient's kernel back to the embedding.
+
+    Yields, from the last to the first, a layer (a stride's middle), its kernels and gradients.
+    """
+    fresh = 1.0
+    for step in reversed(steps):
+        last = step.stop - 1
+        while last >= step.start:
+            found = block.backward(gradient, fresh, step.trace)
+            size = min(last - step.start + 1, _steady(block, gradient, found))
+            if size == 1:
+                gradient = found.pre
+            else:
+                middle = _powered(block, gradient, gradient, found, (size - 1) / 2)
+                found = block.backward(middle, found.fresh, step.trace)
+                gradient = _powered(block, gradient, middle, found, size)
+            yield last - (size - 1) / 2, step.trace, found
+            last, fresh = last - size, found.fresh
+
+
+def _turned(block: Block, gradient: Array, found: Gradients) -> tuple[float, Array]:
+    """Return by how much a block multiplies a gradient's size, and changes its shape."""
+    before, after = block.batch.mean(gradient), block.batch.mean(found.pre)
+    if before <= 0 or after <= 0:
+        return 0.0, np.zeros_like(gradient)
+    return after / before, found.pre / after - gradient / before
+
+
+def _steady(block: Block, gradient: Array, found: Gradients) -> int:
+    """Return over how many blocks alike a gradient's shape changes little."""
+    change = float(np.abs(_turned(block, gradient, found)[1]).max())
+    return max(1, int(min(TURN / max(change, 1e-9), 1e6)))
+
+
+def _powered(block: Block, gradient: Array, at: Array, found: Gradients, times: float) -> Array:
+    """Pass a gradient through a block several times: its size as a power, its shape linearly.
+
+    ``found`` is what the block makes of the gradient ``at``.
+    """
+    rate, turned = _turned(block, at, found)
+    return rate**times * (gradient + times * block.batch.mean(gradient) * turned)
