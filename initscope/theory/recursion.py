@@ -26,6 +26,7 @@ EXACT = 64
 CHANGE = 1 / 10
 RELAXATION = 1 / 8
 TURN = 1 / 8
+RUNAWAY = 2.0  # growth in one block where an MLP adds more than in proportion, norm-free
 FEEDBACK = 0.5  # std of the logits, beyond which a norm-free stream's growth feeds on itself
 LARGEST = 1e37  # beyond, float32 holds no activation's square
 
@@ -186,6 +187,15 @@ def _limit(block: Block, step: Step) -> str:
         return (
             f"without a norm attention sharpens as the stream grows: in layer {step.start} its "
             f"logits' std is {logit:.3g}, beyond {FEEDBACK:g}"
+        )
+    steep = block.config.gated or block.config.activation == "relu2"
+    growth = block.batch.mean(step.trace.post.stream) / max(
+        block.batch.mean(step.trace.pre), 1e-300
+    )
+    if block.config.norm == "none" and steep and growth > RUNAWAY:
+        return (
+            f"without a norm the MLP's product runs away: layer {step.start} multiplies the "
+            f"stream's mean square by {growth:.3g}, beyond {RUNAWAY:g}"
         )
     if not own(step.trace.post.stream).max() < LARGEST:
         return f"the stream leaves float32 in layer {step.start}"
