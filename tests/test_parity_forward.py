@@ -13,8 +13,7 @@ from elsewhere import BASE_WIDTH, Weights, rezero_layer, rezero_weights
 from huggingface import GPT2, T5
 from initscope.construction import build
 from initscope.gpt import GPT, Block
-from initscope.rules import Multipliers, get_rule
-from initscope.sites import model_site
+from initscope.rules import Multipliers, config_for
 from small import ids
 from test_parity import SHAPE, config_of, ours
 
@@ -113,15 +112,37 @@ def test_mup_attends_by_one_over_the_head_size(rule: str) -> None:
     assert usual.std() > 0.1  # 1/sqrt(head size) is told apart
 
 
-@pytest.mark.parametrize("n_layer", [1, 12, 48])
-def test_u_mup_keeps_the_share_of_the_stream_that_unit_scaling_keeps(n_layer: int) -> None:
-    functional: Any = pytest.importorskip("unit_scaling.core.functional")
+def unit_block(block: Block, x: Tensor, taus: tuple[float, float]) -> Tensor:
+    """Compute a block with unit-scaling's functions, on weights made unit again."""
     unit: Any = pytest.importorskip("unit_scaling.functional")
+
+    def linear(name: str, inputs: Tensor) -> Tensor:
+        weight = block.get_parameter(f"{name}.weight")
+        return unit.linear(inputs, weight * weight.shape[1] ** 0.5, None)
+
+    def attention(inputs: Tensor) -> Tensor:
+        normed = block.norm_1(inputs)
+        q, k, v = (linear(name, normed).unflatten(-1, (4, -1)).transpose(1, 2) for name in "qkv")
+        mixed = unit.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return linear("attn_out", mixed.transpose(1, 2).flatten(2))
+
+    def mlp(inputs: Tensor) -> Tensor:
+        normed = block.norm_2(inputs)
+        hidden = unit.silu_glu(linear("mlp_up", normed), linear("mlp_gate", normed))
+        return linear("mlp_down", hidden)
+
+    return unit.residual_apply(mlp, unit.residual_apply(attention, x, taus[0]), taus[1])
+
+
+@pytest.mark.parametrize("n_layer", [1, 12])
+def test_u_mup_computes_what_unit_scaling_computes(n_layer: int) -> None:
+    functional: Any = pytest.importorskip("unit_scaling.core.functional")
     tau = functional.transformer_residual_scaling_rule()
-    config = config_of("u-mup", **{**SHAPE, "n_layer": n_layer})
-    x = torch.randn(50)
-    for layer in range(n_layer):
-        m = get_rule("u-mup").multipliers(model_site(config, layer))
-        for index, skip in ((2 * layer, m.skip_attn), (2 * layer + 1, m.skip_mlp)):
-            kept = unit.residual_add(torch.zeros(50), x, tau(index, 2 * n_layer))
-            torch.testing.assert_close(skip * x, kept)
+    shape = {**SHAPE, "n_layer": n_layer, "bias": False, "positions": "none"}
+    model = build(config_for("u-mup", **shape), "u-mup")
+    x = torch.randn(2, 256, SHAPE["n_embd"])  # the length that its factor on attention is for
+    for layer, block in enumerate(model.blocks):
+        assert isinstance(block, Block)
+        taus = tau(2 * layer, 2 * n_layer), tau(2 * layer + 1, 2 * n_layer)
+        with torch.no_grad():
+            torch.testing.assert_close(block(x), unit_block(block, x, taus), rtol=1e-4, atol=1e-5)
