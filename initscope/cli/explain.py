@@ -9,7 +9,7 @@ from typer import Argument, Option, echo
 
 from initscope.cli.groups import Shape
 from initscope.cli.naming import complete_rule, find_rule, known_rules
-from initscope.cli.output import show
+from initscope.cli.output import progress, show
 from initscope.cli.signature import with_options
 from initscope.errors import UsageError, unknown
 from initscope.files import STDOUT, deliver
@@ -38,13 +38,19 @@ def explain(
     ],
     shape: Shape,
     json: Annotated[bool, Option("--json", help="Print it as JSON.")] = False,
+    folklore: Annotated[
+        bool,
+        Option("--folklore", help="What is told of nanogpt, beside its code and a measurement."),
+    ] = False,
 ) -> None:
     """Explain a rule on a model, parameter by parameter, or what a check wants and why.
 
     initscope explain nanogpt --n-layer 48
     """
     check = _check(name)
-    if check is not None:
+    if folklore:
+        _explain_folklore(name, shape, json=json)
+    elif check is not None:
         _explain_check(check, shape, json=json)
     else:
         _explain_rule(name, shape, json=json)
@@ -90,6 +96,24 @@ def _explain_rule(name: str, shape: Shape, *, json: bool) -> None:
         _print(rule_document(config, rule, seeded))
     else:
         show(rule_report(config, rule, seeded))
+
+
+def _explain_folklore(name: str, shape: Shape, *, json: bool) -> None:
+    if name != "nanogpt":
+        raise UsageError(f"--folklore is about nanogpt, not {name}")
+    for field in shape.chosen():
+        flag = field.replace("_", "-")
+        raise UsageError(f"--folklore has models of its own and takes no --{flag}")
+    with progress() as report:
+        from initscope.folklore import folklore_report
+
+        claims = [row.to_dict() for row in folklore_report(report=report)]
+    from initscope.table.folklore import claims_report
+
+    if json:
+        _print({"claims": claims})
+    else:
+        show(claims_report(claims))
 
 
 def _print(document: dict[str, Any]) -> None:

@@ -52,7 +52,8 @@ def part_name(part: Part) -> str:
     """Name a part: ``q, k, v``, ``norm gain``, ``bias``; ``mlp_down.bias`` if biases differ."""
     if part.role in VECTORS and part.whole:
         return part.role.replace("_", " ")
-    return captions.listed(part.labels)
+    most = 2 if part.role in VECTORS else 3  # the names of vectors are long
+    return captions.listed(part.labels, most)
 
 
 def distribution(drawn: Drawn) -> str:
