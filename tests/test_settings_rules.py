@@ -185,6 +185,6 @@ def test_they_are_completed(cli: Command, monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("_INITSCOPE_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", "\n".join(words))
     monkeypatch.setenv("COMP_CWORD", "3")
-    assert cli().out.split() == ["mingpt", "mine"]
+    assert cli().out.split() == ["mingpt", "minicpm", "mine"]
     (tmp_path / "pyproject.toml").write_text("[tool.initscope.rules.mine]\n")
     assert cli().out.split() == ["mingpt"]
