@@ -187,4 +187,4 @@ def test_they_are_completed(cli: Command, monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("COMP_CWORD", "3")
     assert cli().out.split() == ["mingpt", "minicpm", "mine"]
     (tmp_path / "pyproject.toml").write_text("[tool.initscope.rules.mine]\n")
-    assert cli().out.split() == ["mingpt"]
+    assert cli().out.split() == ["mingpt", "minicpm"]
