@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from initscope.errors import ExitCode
 from initscope.formats import Named, no_check_ran
 from initscope.judging import judge
+from initscope.notation import counted
 from initscope.options import Report
 from initscope.profile import Profile
 from initscope.settings import CheckSettings
@@ -102,7 +103,7 @@ def review(profile: Profile, name: str, check: CheckSettings) -> Result:
 def _result(name: str, profile: Profile, verdict: Verdict, check: CheckSettings) -> Result:
     what = profile.run.model or profile.rule
     what = f"{what} by {profile.rule}" if profile.run.model and profile.rule != "own" else what
-    title = f"{name}: {what}, {profile.config.n_layer} layers"
+    title = f"{name}: {what}, {counted(profile.config.n_layer, 'layer')}"
     return Result(title, profile, verdict, check)
 
 

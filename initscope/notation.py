@@ -50,6 +50,15 @@ def count(value: float) -> str:
     return f"{value:.0f}"
 
 
+def counted(number_: int, noun: str) -> str:
+    """Count things whose plural ends in s.
+
+    >>> counted(1, "layer"), counted(48, "layer")
+    ('1 layer', '48 layers')
+    """
+    return f"{number_} {noun}{'s' * (number_ != 1)}"
+
+
 def share(value: float | None) -> str:
     """Write a relative spread as a percentage.
 

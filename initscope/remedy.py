@@ -14,7 +14,7 @@ from initscope.config import GPTConfig
 from initscope.decide import decide
 from initscope.growth import exponent
 from initscope.judging import judge
-from initscope.notation import number
+from initscope.notation import counted, number
 from initscope.options import Options, Report
 from initscope.rules import get_rule
 from initscope.rules.core import RESIDUAL, Rule
@@ -110,7 +110,7 @@ def with_remedy(
         after = measured(shape, trial.rule)
         if not _remaining(before, after, wanted):
             moved = "; ".join(_moved(before, after, wanted))
-            where = f"measured at width {shape.n_embd}, {shape.n_layer} layers"
+            where = f"measured at width {shape.n_embd}, {counted(shape.n_layer, 'layer')}"
             said = f"{trial.change.say(rule, config)}: {moved} ({where})"
             return dataclasses.replace(verdict, remedy=said)
     return verdict

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from initscope.notation import counted
+
 
 class Status(StrEnum):
     """What a check found."""
@@ -107,7 +109,7 @@ class Verdict:
         """One line: the class of each direction, what else is wrong, and on how many seeds."""
         said = [f"forward {self.forward}", f"backward {self.backward}", *self.traits]
         seeds = {0: "theory", 1: "one seed"}.get(self.seeds, f"{self.seeds} seeds")
-        return f"{self.rule}, {self.n_layer} layers: {', '.join(said)} ({seeds})"
+        return f"{self.rule}, {counted(self.n_layer, 'layer')}: {', '.join(said)} ({seeds})"
 
     @property
     def lines(self) -> list[str]:

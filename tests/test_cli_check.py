@@ -117,7 +117,7 @@ def test_settings_are_read_and_flags_beat_them(
     assert cli("check", *flags, "--no-remedy").code == 1
     outcome = cli("check", *flags, "--rule", "nanogpt", "--n-layer", "1")
     assert outcome.code == 0
-    assert "small: nanogpt, 1 layers" in outcome.out
+    assert "small: nanogpt, 1 layer" in outcome.out
 
 
 # --- reports ---

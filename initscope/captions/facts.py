@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from initscope.config import GPTConfig
-from initscope.notation import count
+from initscope.notation import count, counted
 from initscope.profile import Profile, Run
 from initscope.sites import all_parameters
 
@@ -38,7 +38,7 @@ def _own_facts(profile: Profile) -> list[str]:
     """Say of a user's model only what was found in it."""
     config = profile.config
     return [
-        f"{config.n_layer} layer{'s' * (config.n_layer > 1)}",
+        counted(config.n_layer, "layer"),
         f"width {config.n_embd}",
         f"vocabulary {config.vocab_size}",
         f"{count(profile.run.parameters)} parameters",
@@ -48,11 +48,11 @@ def _own_facts(profile: Profile) -> list[str]:
 
 def shape(config: GPTConfig) -> list[str]:
     """Say how large the model is."""
-    heads = f"{config.n_head} head{'s' * (config.n_head > 1)}"
+    heads = counted(config.n_head, "head")
     if config.n_kv_head != config.n_head:
         heads += f", {config.n_kv_head} for keys"
     return [
-        f"{config.n_layer} layer{'s' * (config.n_layer > 1)}",
+        counted(config.n_layer, "layer"),
         f"width {config.n_embd}",
         heads,
         f"d_ff {config.d_ff}",

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from initscope.notation import layer_name
+from initscope.notation import counted, layer_name
 from initscope.verdict import Finding, Level, Status, Verdict
 
 NO_CHECK_RAN = "no check ran"
@@ -29,7 +29,7 @@ class Named(NamedTuple):
     @classmethod
     def of(cls, verdict: Verdict) -> Named:
         """Name a verdict by its rule and depth."""
-        return cls(f"{verdict.rule}, {verdict.n_layer} layers", verdict)
+        return cls(f"{verdict.rule}, {counted(verdict.n_layer, 'layer')}", verdict)
 
     @property
     def title(self) -> str:
