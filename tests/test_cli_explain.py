@@ -13,9 +13,9 @@ from command_line import Command, in_process
 from initscope.breakdown import factors, parts
 from initscope.config import GPTConfig
 from initscope.rules import RULES, Rule, config_for, get_rule
-from initscope.sample import Sample, sample
 from initscope.sites import all_parameters
 from initscope.table.breakdown import rule_report
+from initscope.trial import Trial, trial
 from printing import body, header, note, printed
 
 SMALL = ("--n-layer", "6", "--n-embd", "64", "--vocab-size", "500", "--block-size", "128")
@@ -36,7 +36,7 @@ def explained(cli: Command, *arguments: str) -> dict[str, Any]:
 
 def report(rule: str, width: int, encoding: str = "utf-8", **shape: Any) -> str:
     config = config_for(rule, **{"n_layer": 48, "n_embd": 64, "vocab_size": 500, **shape})
-    return printed(rule_report(config, get_rule(rule), sample), width, encoding)
+    return printed(rule_report(config, get_rule(rule), trial), width, encoding)
 
 
 # --- what nanoGPT draws ---
@@ -78,7 +78,7 @@ def test_what_is_not_given_is_as_inspect_has_it(cli: Command) -> None:
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_fits(rule: str, width: int) -> None:
     config = config_for(rule, n_layer=6, n_embd=64)
-    found = rule_report(config, get_rule(rule), lambda _p, draw: Sample(draw.std, 1e-4, 999))
+    found = rule_report(config, get_rule(rule), lambda _p, draw: Trial(draw.std, 1e-4, 999))
     for encoding in ("utf-8", "ascii"):
         text = printed(found, width, encoding)
         assert max(len(line.rstrip()) for line in text.splitlines()) <= width
@@ -176,7 +176,7 @@ def test_a_formula_that_is_not_the_rules_is_not_shown() -> None:
     assert (shown["q"], shown["attn_out"]) == ("0.02", None)
     assert not list(factors(config, drifted))
     bare = Rule(name="x", summary="", source="", draw=base.draw)
-    text = printed(rule_report(config, bare, sample), 80)
+    text = printed(rule_report(config, bare, trial), 80)
     assert "N(0, 0.00707)" in text
     assert "formula" not in text
 

@@ -87,11 +87,11 @@ def _explain_rule(name: str, shape: Shape, *, json: bool) -> None:
     rule = find_rule(name)
     config = shape.config(rule)
 
-    from initscope.sample import sample
     from initscope.table.breakdown import rule_report
     from initscope.table.dissection import rule_document
+    from initscope.trial import trial
 
-    seeded = partial(sample, seed=0)
+    seeded = partial(trial, seed=0)
     if json:
         _print(rule_document(config, rule, seeded))
     else:

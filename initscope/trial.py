@@ -1,4 +1,4 @@
-"""A real draw of single parameters, and what is measured on it."""
+"""A trial draw of single parameters, and what is measured on it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST = 32 * CHUNK["cpu"]  # entries drawn of one tensor: whole chunks, so that t
 MOST_ORTHOGONAL = 2048**2  # a matrix that is made orthogonal is drawn whole, or not at all
 
 
-class Sample(NamedTuple):
+class Trial(NamedTuple):
     """What was measured on a draw: the std, its standard error, and over how many entries."""
 
     std: float
@@ -23,7 +23,7 @@ class Sample(NamedTuple):
     entries: int
 
 
-def sample(parameter: Parameter, draw: Draw, seed: int = 0) -> Sample | None:
+def trial(parameter: Parameter, draw: Draw, seed: int = 0) -> Trial | None:
     """Draw a parameter as the model of this seed has it on the CPU, and measure it.
 
     At most the first :data:`MOST` entries are drawn; a large orthogonal matrix is not, which
@@ -42,11 +42,11 @@ def sample(parameter: Parameter, draw: Draw, seed: int = 0) -> Sample | None:
     return _measured(tensor, by_chance=draw.kind != "orthogonal")
 
 
-def _measured(tensor: torch.Tensor, *, by_chance: bool) -> Sample:
+def _measured(tensor: torch.Tensor, *, by_chance: bool) -> Trial:
     x = tensor.flatten().double()
     square = (x - x.mean()).square_()
     variance, count = float(square.mean()), x.numel()
     if variance == 0 or not by_chance:
-        return Sample(math.sqrt(variance), 0.0, count)
+        return Trial(math.sqrt(variance), 0.0, count)
     kurtosis = float(square.square_().mean()) / variance**2
-    return Sample(math.sqrt(variance), math.sqrt(variance * (kurtosis - 1) / (4 * count)), count)
+    return Trial(math.sqrt(variance), math.sqrt(variance * (kurtosis - 1) / (4 * count)), count)
