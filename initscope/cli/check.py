@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument
 
+from initscope.cli.architecture import tell_architecture
 from initscope.cli.gating import Gate, Reports
 from initscope.cli.groups import Measurement, Shape
 from initscope.cli.output import announce, progress, say
@@ -115,6 +116,8 @@ def _measured(checks: Sequence[CheckSettings], gate: Gate) -> Iterator[Result]:
         }.values():
             announce(options)
         for one in checks:
+            for rule in one.rules:
+                tell_architecture(get_rule(rule), one.shape)
             yield from run(one, remedy=gate.remedy, report=report)
 
 

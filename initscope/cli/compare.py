@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from initscope.cli.architecture import tell_architecture
 from initscope.cli.groups import Measurement, RuleNames, Shape
 from initscope.cli.naming import find_rule
-from initscope.cli.output import Output, announce, progress, say
+from initscope.cli.output import Output, announce, progress
 from initscope.cli.own import Own
 from initscope.cli.signature import with_options
 from initscope.cli.view import view
@@ -28,9 +29,7 @@ def compare(
     configs, options = [shape.config(rule) for rule in found], measurement.options()
     output.check()
     for rule in found:
-        if rule.architecture:
-            said = ", ".join(f"{name}={value}" for name, value in rule.architecture.items())
-            say(f"{rule.name} brings its own architecture, where no option says otherwise: {said}")
+        tell_architecture(rule, shape.chosen())
     with progress() as report:
         from initscope.judging import judge
         from initscope.sweep import compare as measure

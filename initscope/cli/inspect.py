@@ -6,6 +6,7 @@ from typing import Annotated
 
 from typer import Option
 
+from initscope.cli.architecture import tell_architecture
 from initscope.cli.groups import Measurement, RuleName, Shape
 from initscope.cli.naming import find_rule
 from initscope.cli.output import Output, announce, progress, show
@@ -34,6 +35,7 @@ def inspect(
     found = find_rule(rule)
     config, options = shape.config(found), measurement.options()
     output.check()
+    tell_architecture(found, shape.chosen())
     with progress() as report:
         from initscope.judging import judge
         from initscope.remedy import with_remedy

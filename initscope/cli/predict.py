@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from typer import Option
 
+from initscope.cli.architecture import tell_architecture
 from initscope.cli.groups import Shape
 from initscope.cli.naming import complete_rule, find_rule
 from initscope.cli.output import Output
@@ -77,6 +78,8 @@ def predict(
     rules = [find_rule(name) for name in rule or ["nanogpt"]]
     configs, options = [shape.config(found) for found in rules], prediction.options()
     output.check()
+    for found in rules:
+        tell_architecture(found, shape.chosen())
 
     from initscope.judging import judge
     from initscope.theory import predict as foretell
