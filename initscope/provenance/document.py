@@ -44,7 +44,8 @@ def _size(variant: Variant | None) -> int | None:
 
 
 def _held(audit: Audit, one: Held) -> dict[str, Any]:
-    found = depth_exponent(audit, one.label) if one.matrix else None
+    inside = one.matrix and 0 <= one.layer < audit.n_layer
+    found = depth_exponent(audit, one.label) if inside else None
     return {
         **_facts(one),
         "label": one.label,

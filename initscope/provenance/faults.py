@@ -13,7 +13,13 @@ from initscope.origin.faults import name_fault
 from initscope.origin.matching import Miss
 from initscope.provenance.meta import meta_faults
 from initscope.provenance.result import Audit, Fault, Held, Note, Write
-from initscope.provenance.scaling import fan_in_faults, scaling_faults
+from initscope.provenance.scaling import (
+    fan_in_faults,
+    multiplier_faults,
+    scales,
+    scaling_faults,
+)
+from initscope.rules.core import RESIDUAL
 
 NEVER_ACTS = 8.0  # standard deviations: P(|N(0, 1)| > 8) is 1e-15, so that no weight is ever cut
 FAR_OUT = 10.0  # standard deviations that no weight of a billion reaches
@@ -35,6 +41,7 @@ def faults(audit: Audit) -> list[Fault]:
     if audit.meta is not None:
         meta += [f._replace(text=f"on the meta path {f.text}")
                  for f in written_again(audit.meta.held)]  # fmt: skip
+    structural += multiplier_faults(audit)
     return [*found, *structural, *_against_rule(audit), *_loud(audit), *meta]
 
 
@@ -48,8 +55,7 @@ def notes(audit: Audit) -> list[Note]:
         best = audit.matches[0]
         share = f"{best.fitting} of {best.groups} groups"
         found = [Note("rule", f"fits none of the catalogue; nearest {words.names(best)[0]}, {share}")]
-    if audit.shallower is None:
-        found.append(Note("depth", "fixed, so that depth scaling was not looked for"))
+    found.append(Note("stream", stream(audit)))
     if audit.meta is None:
         found.append(Note("meta", "not tried: the model has no init_weights of its own (--meta)"))
     elif audit.meta.error:
@@ -57,6 +63,16 @@ def notes(audit: Audit) -> list[Note]:
     else:
         found.append(Note("meta", f"built on the meta device, to_empty, {audit.meta.how}"))
     return found
+
+
+def stream(audit: Audit) -> str:
+    """Say which weights write to the residual stream, and which of them follow the depth."""
+    writers = [label for label in sorted(RESIDUAL) if audit.labelled(label)]
+    said = f"written to by {words.joined(writers) or 'no weight that was found'}"
+    if audit.shallower is None:
+        return f"{said}; the depth is fixed, so that its scaling was not looked for"
+    scaled = [label for label in writers if scales(audit, label)]
+    return f"{said}; depth-scaled: {words.joined(scaled) or 'none'}"
 
 
 def _structural(audit: Audit) -> Iterator[Fault]:

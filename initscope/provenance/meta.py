@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from initscope.notation import number
 from initscope.origin import words
@@ -28,20 +28,28 @@ def meta_faults(audit: Audit) -> Iterator[Fault]:
                 f"{words.joined([one.path for one in left])} ({audit.meta.how} does not reach it)"
             )
             yield Fault("meta-unwritten", text, tuple(one.path for one in left))
-        for one in held:
-            if one not in left and one.path in ours:
-                yield from _difference(ours[one.path], one)
+        pairs = [(ours[one.path], one) for one in held if one not in left and one.path in ours]
+        yield from _differences([pair for pair in pairs if _differ(*pair)])
     yield from _untied(audit)
 
 
-def _difference(ours: Held, theirs: Held) -> Iterator[Fault]:
-    if ours.sample is None or theirs.sample is None or same(ours.sample, theirs.sample):
-        return
-    text = (
-        f"{theirs.path} is {_says(ours.sample)} when built at once, "
-        f"{_says(theirs.sample)} by the meta path"
-    )
-    yield Fault("meta-differs", text, (theirs.path,))
+def _differ(ours: Held, theirs: Held) -> bool:
+    a, b = ours.sample, theirs.sample
+    return a is not None and b is not None and not same(a, b)
+
+
+def _differences(pairs: Sequence[tuple[Held, Held]]) -> Iterator[Fault]:
+    """Say once of each label, with its first tensor, what differs."""
+    for label in dict.fromkeys(ours.label for ours, _ in pairs):
+        found = [pair for pair in pairs if pair[0].label == label]
+        first, other = found[0][0].sample, found[0][1].sample
+        assert first is not None
+        assert other is not None
+        text = (
+            f"{label} is {_says(first)} when built at once, {_says(other)} by the meta path: "
+            f"{words.joined([theirs.path for _, theirs in found])}"
+        )
+        yield Fault("meta-differs", text, tuple(theirs.path for _, theirs in found))
 
 
 def _says(sample: Sample) -> str:

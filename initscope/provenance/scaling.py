@@ -47,6 +47,12 @@ def depth_exponent(audit: Audit, label: str) -> Exponent | None:
     return Exponent(by_depth.value + by_layer.value, math.hypot(by_depth.error, by_layer.error))
 
 
+def scales(audit: Audit, label: str) -> bool:
+    """Whether a label's std shrinks with the depth."""
+    found = depth_exponent(audit, label)
+    return found is not None and found.below(SCALED)
+
+
 def exponent(held: Iterable[Held], variant: Variant | None, size: int) -> Exponent | None:
     """Return the power of a size that the std follows between a variant and the model."""
     if variant is None or variant.size == size:
@@ -151,15 +157,25 @@ def _grows(audit: Audit, label: str, one: Exponent) -> Fault:
 
 
 def _twice(audit: Audit, known: dict[str, Exponent]) -> Iterator[Fault]:
-    for label in RESIDUAL & known.keys():
-        forward = _forward_exponent(audit, label)
-        whole = Exponent(known[label].value + forward, known[label].error)
-        if not whole.below(TWICE):
-            continue
-        how = f"its std follows n_layer^{known[label].value:.2f}"
-        how += f", and the forward pass multiplies by n_layer^{forward:.2f}" if forward else ""
-        text = f"the depth factor of {label} is applied twice: {how}, where n_layer^-0.50 is enough"
-        yield Fault("scaled-twice", text, _paths(audit, label))
+    for label in sorted(RESIDUAL & known.keys()):
+        if known[label].below(TWICE):
+            text = (
+                f"the depth factor of {label} is applied twice: its std follows "
+                f"n_layer^{known[label].value:.2f}, where n_layer^-0.50 is enough"
+            )
+            yield Fault("scaled-twice", text, _paths(audit, label))
+
+
+def multiplier_faults(audit: Audit) -> Iterator[Fault]:
+    """Find branches that the forward pass shrinks with the depth, as their weights do already."""
+    for label in sorted(RESIDUAL):
+        std, forward = depth_exponent(audit, label), _forward_exponent(audit, label)
+        if std is not None and std.below(SCALED) and forward < SCALED:
+            text = (
+                f"the depth factor of {label} is applied twice: its std follows "
+                f"n_layer^{std.value:.2f}, and the forward pass multiplies by n_layer^{forward:.2f}"
+            )
+            yield Fault("scaled-twice", text, _paths(audit, label))
 
 
 def _forward_exponent(audit: Audit, label: str) -> float:

@@ -10,8 +10,8 @@ from rich.console import RenderableType
 from initscope import captions
 from initscope.notation import MISSING
 from initscope.origin import words
-from initscope.provenance import Audit, Fault, Held
-from initscope.provenance.faults import faults, notes, place
+from initscope.provenance import Audit, Fault, Held, Write
+from initscope.provenance.faults import faults, notes
 from initscope.provenance.scaling import depth_exponent
 from initscope.rules.core import RESIDUAL
 from initscope.table.sheet import BAD, Cell, Column, Page, Report
@@ -70,19 +70,23 @@ def _columns(audit: Audit, wrong: Sequence[Fault]) -> Iterator[Column]:
         for row, mark in zip(rows, marks, strict=True)
     ]
     yield Column(("  tensor",), names, left=True)
-    yield Column(("number",), [Cell(str(len(row))) for row in rows], rank=4)
-    yield Column(("writes",), [Cell(_times(row)) for row in rows])
+    yield Column(("number",), [Cell(str(len(row))) for row in rows], rank=6)
     yield Column(("std",), [Cell(_std(row)) for row in rows], rank=1)
-    yield Column(("depth",), [Cell(_exponent(audit, row[0])) for row in rows], "exponent", rank=2)
-    yield Column(("to the", "stream"), [Cell(_writer(row[0])) for row in rows], rank=3)
-    yield Column(("last written by",), [Cell(_last(row)) for row in rows], left=True)
+    exponents = [Cell(_exponent(audit, row[0])) for row in rows]
+    yield Column(("depth",), exponents, "exponent", rank=2)
+    yield Column(("to the", "stream"), [Cell(_writer(row[0])) for row in rows], rank=5)
+    yield Column(("writes",), [Cell(_times(row)) for row in rows])
+    yield Column(("last by",), [Cell(_by(row[0])) for row in rows], left=True)
+    yield Column(("how",), [Cell(_how(row[0])) for row in rows], rank=4, left=True)
+    yield Column(("where",), [Cell(_where(row[0])) for row in rows], rank=3, left=True)
 
 
 def _rows(audit: Audit) -> list[list[Held]]:
     """Put together what has one name, and the same last writer."""
-    rows: dict[tuple[str, str, str], list[Held]] = {}
+    rows: dict[tuple[str, ...], list[Held]] = {}
     for one in audit.held:
-        rows.setdefault((_name(one), _last([one]), _times([one])), []).append(one)
+        alike = (_name(one), _by(one), _how(one), _where(one), _times([one]))
+        rows.setdefault(alike, []).append(one)
     return list(rows.values())
 
 
@@ -106,19 +110,30 @@ def _std(row: Sequence[Held]) -> str:
 
 
 def _exponent(audit: Audit, one: Held) -> str:
-    found = depth_exponent(audit, one.label) if one.matrix and one.layer >= 0 else None
-    return MISSING if found is None else f"{found.value + 0.0:.2f}"
+    inside = one.matrix and 0 <= one.layer < audit.n_layer
+    found = depth_exponent(audit, one.label) if inside else None
+    return MISSING if found is None else f"{round(found.value, 2) + 0.0:.2f}"
 
 
 def _writer(one: Held) -> str:
     return "writes" if one.label in RESIDUAL else ""
 
 
-def _last(row: Sequence[Held]) -> str:
-    last = row[0].last
-    if row[0].writes is None:
+def _by(one: Held) -> str:
+    if one.writes is None:
         return "not seen: it came from outside PyTorch"
-    if last is None:
+    if one.last is None:
         return "nothing"
-    how = last.default.rpartition(".")[0] + "'s default" if last.default else last.how
-    return f"{place(last)}: {how}"
+    return f"PyTorch's {_module(one.last)}" if one.last.default else one.last.by
+
+
+def _module(write: Write) -> str:
+    return write.default.partition(".")[0]
+
+
+def _how(one: Held) -> str:
+    return one.last.how if one.last is not None else ""
+
+
+def _where(one: Held) -> str:
+    return one.last.where if one.last is not None else ""
