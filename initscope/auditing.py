@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from initscope.anatomy import Anatomy
 from initscope.anatomy.shape import shape
-from initscope.errors import InitscopeError, MeasurementError
+from initscope.errors import InitscopeError
 from initscope.ledger import Ledger
 from initscope.naming import Named
 from initscope.options import Options
@@ -84,12 +85,6 @@ def _build(subject: Subject, options: Options, depth: int | None) -> _Built:
     ledger = Ledger()
     with ledger:
         model = subject.build(depth, options, 0)
-    left = [name for name, tensor in _tensors(model) if tensor.is_meta]
-    if left:
-        raise MeasurementError(
-            f"{subject.factory.target} leaves {left[0]} and {len(left) - 1} more tensors on the "
-            "meta device: name a factory that gives them memory and initialises them"
-        )
     given = subject.feed(model, options, 0)
     with untouched(model):
         anatomy = locate(model, given, subject.blocks)
@@ -181,7 +176,8 @@ def _narrower(subject: Subject, options: Options, built: _Built) -> Variant | No
     if isinstance(heads, int) and width // 2 % (2 * heads):  # rotary positions pair the channels
         return None
     try:
-        model = subject.factory.using({"n_embd": width // 2}).build()
+        factory = subject.factory.using({"n_embd": width // 2})
+        model = dataclasses.replace(subject, factory=factory).build(None, options, 0)
     except InitscopeError:
         return None
     return Variant(width // 2, _stds(model), {})
@@ -235,7 +231,12 @@ def initialiser(model: nn.Module) -> tuple[str, Callable[[], object]]:
     how = "reset_parameters() of each module"
     if not callable(each):
         return how, lambda: _reset(model)
-    return f"{how}, then apply(_init_weights)", lambda: (_reset(model), model.apply(each))
+
+    def both() -> None:
+        _reset(model)
+        model.apply(each)
+
+    return f"{how}, then apply(_init_weights)", both
 
 
 def _required(method: Callable[..., object]) -> bool:

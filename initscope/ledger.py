@@ -85,8 +85,8 @@ class Ledger(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self._log: dict[int, tuple[StorageWeakRef, list[Write]]] = {}
-        # One call of torch.nn.init is one write to each tensor. Its frame is kept meanwhile, so that
-        # no other is taken for it.
+        # One call of torch.nn.init is one write to each tensor. Its frame is kept meanwhile, so
+        # that no other is taken for it.
         self._init: FrameType | None = None
         self._written: set[int] = set()
 

@@ -69,6 +69,10 @@ class PlainGPT(nn.Module):
         self.norm = nn.LayerNorm(size.n_embd)
         self.head = nn.Linear(size.n_embd, size.vocab_size, bias=False)
 
+    @property
+    def blocks(self) -> list[Block]:
+        return [layer for layer in self.layers if isinstance(layer, Block)]
+
     def forward(self, ids: Tensor) -> Tensor:
         x = self.embed(ids)
         for layer in self.layers:
@@ -122,9 +126,9 @@ from_hidden = partial(by_fan_in, w2=64)
 def by_layer(model: PlainGPT) -> None:
     """Draw the weights that write to the stream by 0.02 / sqrt(2 (layer + 1))."""
     sound(model)
-    for place, layer in enumerate(model.layers):
+    for place, layer in enumerate(model.blocks):
         for weight in (layer.wo.weight, layer.w2.weight):
-            nn.init.normal_(weight, std=STD / math.sqrt(2 * (place + 1)))  # type: ignore[arg-type]
+            nn.init.normal_(weight, std=STD / math.sqrt(2 * (place + 1)))
 
 
 def three_times(model: PlainGPT) -> None:
@@ -134,8 +138,8 @@ def three_times(model: PlainGPT) -> None:
 
 def chosen_first(model: PlainGPT) -> None:
     """Draw what is special, and then everything: the order that loses it."""
-    for layer in model.layers:
-        nn.init.normal_(layer.wo.weight, std=STD / 4)  # type: ignore[arg-type]
+    for layer in model.blocks:
+        nn.init.normal_(layer.wo.weight, std=STD / 4)
     fill(model, lambda *_: STD)
 
 
@@ -149,7 +153,7 @@ def truncated(model: PlainGPT, *, units: float = 1.0) -> None:
 def at_the_bound(model: PlainGPT) -> None:
     sound(model)
     with torch.no_grad():
-        model.layers[1].w1.weight[3, 5] = 2.0  # type: ignore[index, union-attr]
+        model.blocks[1].w1.weight[3, 5] = 2.0
 
 
 def loud(model: PlainGPT) -> None:
@@ -170,8 +174,8 @@ def _each(module: nn.Module) -> None:
 def without_attention(model: PlainGPT) -> None:
     """Leave the attention out of the initialisation."""
     fill_all = [*model.embed.parameters(), *model.head.parameters()]
-    for layer in model.layers:
-        fill_all += [layer.w1.weight, layer.w2.weight, layer.w3.weight]  # type: ignore[list-item]
+    for layer in model.blocks:
+        fill_all += [layer.w1.weight, layer.w2.weight, layer.w3.weight]
     for weight in fill_all:
         nn.init.normal_(weight, std=STD)
 
@@ -193,5 +197,3 @@ def audited(
 ) -> Audit:  # fmt: skip
     asked = get_rule(rule) if rule else None
     return audit(subject(init, kind, **fields), OPTIONS, asked, meta=meta)
-
-

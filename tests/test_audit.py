@@ -83,18 +83,20 @@ def test_a_sound_family_has_no_fault(name: str) -> None:
 # --- planted mistakes ---
 
 PLANTED: dict[str, tuple[Init, str, str]] = {
-    "lost on w2": (scaled("wo"), "scaling-lost", "8 of 8 mlp_down have std 0.0200 at any depth"),
-    "lost on wo": (scaled("w2"), "scaling-lost", "8 of 8 attn_out have std"),
+    "lost on w2": (scaled("wo"), "scaling-lost", "8 of 8 mlp_down (layers.*.w2) have std 0.0200 a"),
+    "lost on wo": (scaled("w2"), "scaling-lost", "8 of 8 attn_out (layers.*.wo) have std"),
     "on w3, not w2": (
         scaled("wo", "w3"), "scaled-in-vain",
-        "write to the residual stream; mlp_down does, and is not",
+        "write to the residual stream; mlp_down (layers.*.w2) does, and is not",
     ),
-    "w2 and w3": (scaled("wo", "w2", "w3"), "scaled-in-vain", "mlp_down does, and is scaled as w"),
+    "w2 and w3": (
+        scaled("wo", "w2", "w3"), "scaled-in-vain", "mlp_down (layers.*.w2) does, and is scaled",
+    ),
     "upside down": (scaled("wo", "w2", power=0.5), "grows-with-depth", "multiplies where it"),
     "twice": (scaled("wo", "w2", power=-1), "scaled-twice", "follows n_layer^-1.0"),
     "skipped": (lambda _model: None, "torch-default", "no initialisation of the model's own"),
     "partly skipped": (
-        without_attention, "torch-default", "32 of 58 weights still hold PyTorch's default (Linear.reset",
+        without_attention, "torch-default", "32 of 58 weights still hold PyTorch's default",
     ),
     "three times": (three_times, "written-again", "written 3 times by fill (planted.py:"),
     "overwritten": (chosen_first, "overwritten", "what chosen_first (planted.py:"),
@@ -127,7 +129,7 @@ def test_a_multiplier_on_top_of_scaled_weights_is_the_factor_twice() -> None:
     found = audited(sound, branch=lambda n_layer: float(n_layer**-0.5))
     text = "\n".join(fault.text for fault in faults(found))
     assert codes(found) == {"scaled-twice"}
-    assert "the depth factor of attn_out is applied twice" in text
+    assert "the depth factor of attn_out (layers.*.wo) is applied twice" in text
     assert "and the forward pass multiplies by n_layer^-0.50" in text
 
 

@@ -56,8 +56,8 @@ class DrawsOtherwise(SelfMade):
     def __init__(self, size: Size) -> None:
         super().__init__(size)
         with torch.no_grad():
-            for layer in self.layers:
-                layer.wo.weight /= 4  # type: ignore[operator]
+            for layer in self.blocks:
+                layer.wo.weight /= 4
 
     def init_weights(self) -> None:
         super().init_weights()
@@ -82,8 +82,8 @@ def nothing(_model: PlainGPT) -> None:
     """Leave the model as it made itself."""
 
 
-def said(kind: type[PlainGPT], **given: bool) -> list[tuple[str, str]]:
-    return [(fault.code, fault.text) for fault in faults(audited(nothing, kind, **given))]
+def said(kind: type[PlainGPT]) -> list[tuple[str, str]]:
+    return [(fault.code, fault.text) for fault in faults(audited(nothing, kind))]
 
 
 def test_a_model_that_initialises_all_of_itself_is_the_same_on_both_paths() -> None:
@@ -115,10 +115,8 @@ def test_another_distribution_is_named() -> None:
 
 def test_weights_that_come_apart_are_named() -> None:
     texts = [text for code, text in said(Tied) if code == "meta-untied"]
-    assert texts == [
-        "embed.weight and head.weight are one tensor when built at once, and 2 by the meta path: "
-        "to_empty unties them"
-    ]
+    (text,) = texts
+    assert text.startswith("embed.weight and head.weight are one tensor when built at once, and 2 ")
 
 
 def test_an_initialisation_that_runs_twice_is_named_on_each_path() -> None:

@@ -11,15 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from initscope.ledger import Ledger
+from initscope.provenance import Write
+
+
+def writes(ledger: Ledger, tensor: Tensor) -> list[Write]:
+    found = ledger.writes(tensor)
+    assert found is not None
+    return list(found)
 
 
 def seen(make: Callable[[], Tensor]) -> list[str]:
     """Return how a tensor was written."""
     with Ledger() as ledger:
         tensor = make()
-    writes = ledger.writes(tensor)
-    assert writes is not None
-    return [write.how for write in writes]
+    return [write.how for write in writes(ledger, tensor)]
 
 
 def linear(then: Callable[[nn.Linear], object]) -> Callable[[], Tensor]:
@@ -45,7 +50,7 @@ def through_numpy(module: nn.Linear) -> None:
 
 
 @pytest.mark.parametrize(
-    ("then", "writes"),
+    ("then", "expected"),
     [
         (lambda _: None, ["kaiming_uniform_"]),
         (lambda m: nn.init.normal_(m.weight), ["kaiming_uniform_", "normal_"]),
@@ -62,8 +67,8 @@ def through_numpy(module: nn.Linear) -> None:
         (lambda m: m.reset_parameters(), ["kaiming_uniform_"] * 2),
     ],
 )
-def test_each_way_of_writing(then: Callable[[nn.Linear], object], writes: list[str]) -> None:
-    assert seen(linear(then)) == writes
+def test_each_way_of_writing(then: Callable[[nn.Linear], object], expected: list[str]) -> None:
+    assert seen(linear(then)) == expected
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
@@ -84,8 +89,8 @@ def test_the_parts_that_one_line_writes_are_one_write() -> None:
             nn.init.normal_(one)
         half = torch.empty(4, 4)
         nn.init.normal_(half[:2])
-    (whole,) = ledger.writes(experts) or ()
-    (part,) = ledger.writes(half) or ()
+    (whole,) = writes(ledger, experts)
+    (part,) = writes(ledger, half)
     assert whole.share == pytest.approx(1)
     assert part.share == pytest.approx(0.5)
 
@@ -94,7 +99,7 @@ def test_a_write_knows_its_function_line_and_default() -> None:
     with Ledger() as ledger:
         module = nn.Linear(8, 4)
         scale(module)
-    first, second = ledger.writes(module.weight) or ()
+    first, second = writes(ledger, module.weight)
     here = test_a_write_knows_its_function_line_and_default.__name__
     line = scale.__code__.co_firstlineno + 2
     assert (first.by, first.default) == (here, "Linear.reset_parameters")
@@ -108,22 +113,22 @@ def test_a_truncation_is_known_in_standard_deviations() -> None:
         nn.init.trunc_normal_(weight, std=0.02)
         nn.init.trunc_normal_(weight, mean=1.0, std=0.5, a=0.0, b=3.0)
         nn.init.normal_(weight)
-    assert [w.cut for w in ledger.writes(weight) or ()] == [pytest.approx(100), 2.0, math.inf]
+    assert [w.cut for w in writes(ledger, weight)] == [pytest.approx(100), 2.0, math.inf]
 
 
 def test_memory_on_meta_is_watched_like_any_other() -> None:
     with Ledger() as ledger, torch.device("meta"):
         module = nn.Linear(8, 4)
         nn.init.normal_(module.weight)
-    assert [w.how for w in ledger.writes(module.weight) or ()] == ["kaiming_uniform_", "normal_"]
+    assert [w.how for w in writes(ledger, module.weight)] == ["kaiming_uniform_", "normal_"]
 
 
 def test_memory_from_outside_is_not_taken_for_unwritten() -> None:
     with Ledger() as ledger:
         module = nn.Linear(8, 4)
         through_numpy(module)
-    writes = ledger.writes(module.weight)
-    assert writes is None or [write.kind for write in writes] == ["created"]
+    found = ledger.writes(module.weight)
+    assert found is None or [write.kind for write in found] == ["created"]
     assert ledger.writes(torch.zeros(3)) is None
 
 

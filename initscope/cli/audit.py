@@ -44,7 +44,7 @@ def audit(
         raise UsageError("audit looks at a model of your own: name it with --model TARGET")
     if own.init is not None:
         raise UsageError(
-            "--init would draw the model anew; --rule names the rule that its own draw should follow"
+            "--init would draw the model anew; --rule names the rule that its draw should follow"
         )
     subject, options = own.subject(shape), measurement.options()
     if own.print_sites:

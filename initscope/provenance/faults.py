@@ -54,8 +54,15 @@ def notes(audit: Audit) -> list[Note]:
     elif audit.matches:
         best = audit.matches[0]
         share = f"{best.fitting} of {best.groups} groups"
-        found = [Note("rule", f"fits none of the catalogue; nearest {words.names(best)[0]}, {share}")]
+        found = [
+            Note("rule", f"fits none of the catalogue; nearest {words.names(best)[0]}, {share}")
+        ]
     found.append(Note("stream", stream(audit)))
+    biases = [one for one in audit.held if _random_bias(one)]
+    if biases:
+        found.append(
+            Note("biases", f"{len(biases)} hold PyTorch's default, random: {listed(biases)}")
+        )
     if audit.meta is None:
         found.append(Note("meta", "not tried: the model has no init_weights of its own (--meta)"))
     elif audit.meta.error:
@@ -73,6 +80,11 @@ def stream(audit: Audit) -> str:
         return f"{said}; the depth is fixed, so that its scaling was not looked for"
     scaled = [label for label in writers if scales(audit, label)]
     return f"{said}; depth-scaled: {words.joined(scaled) or 'none'}"
+
+
+def _random_bias(one: Held) -> bool:
+    vector = not one.buffer and len(one.shape) == 1 and bool(one.default)
+    return vector and one.sample is not None and not one.sample.constant
 
 
 def _structural(audit: Audit) -> Iterator[Fault]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -120,19 +121,25 @@ def _paths(audit: Audit, label: str) -> tuple[str, ...]:
     return tuple(one.path for one in audit.labelled(label))
 
 
+def _named(audit: Audit, label: str) -> str:
+    """Name weights as profiles do, and as the model does: ``mlp_up (layers.*.w3)``."""
+    path = re.sub(r"(^|\.)\d+(?=\.)", r"\1*", _paths(audit, label)[0])
+    return f"{label} ({path.removesuffix('.weight')})"
+
+
 def _in_vain(audit: Audit, label: str, known: dict[str, Exponent]) -> Fault:
     writer = "mlp_down" if label.startswith("mlp") else "attn_out"
     if writer not in known:
         other = ""
     elif known[writer].below(SCALED):
         other = (
-            f"; {writer} does, and is scaled as well, so that the branch shrinks with the depth "
+            f"; {_named(audit, writer)} does, and is scaled as well, so that the branch shrinks with the depth "
             "twice as fast"
         )
     else:
-        other = f"; {writer} does, and is not"
+        other = f"; {_named(audit, writer)} does, and is not"
     text = (
-        f"{label} is depth-scaled (std follows n_layer^{known[label].value:.2f}), and does not "
+        f"{_named(audit, label)} is depth-scaled (std follows n_layer^{known[label].value:.2f}), and does not "
         f"write to the residual stream{other}"
     )
     return Fault("scaled-in-vain", text, _paths(audit, label))
@@ -142,16 +149,16 @@ def _lost(audit: Audit, label: str, scaled: Sequence[str]) -> Fault:
     n = len(audit.labelled(label))
     std = number(_pooled([_std(one) for one in audit.labelled(label)])[0])
     text = (
-        f"the residual scaling was lost: {n} of {n} {label} have std {std} at any depth, while "
-        f"{' and '.join(scaled)} shrinks with it; both write to the residual stream"
+        f"the residual scaling was lost: {n} of {n} {_named(audit, label)} have std {std} at any "
+        f"depth, while {' and '.join(scaled)} shrinks with it; both write to the residual stream"
     )
     return Fault("scaling-lost", text, _paths(audit, label))
 
 
 def _grows(audit: Audit, label: str, one: Exponent) -> Fault:
     text = (
-        f"{label} writes to the residual stream and grows with the depth (std follows "
-        f"n_layer^{one.value:.2f}): the scaling multiplies where it should divide"
+        f"{_named(audit, label)} writes to the residual stream and grows with the depth (std "
+        f"follows n_layer^{one.value:.2f}): the scaling multiplies where it should divide"
     )
     return Fault("grows-with-depth", text, _paths(audit, label))
 
@@ -160,7 +167,7 @@ def _twice(audit: Audit, known: dict[str, Exponent]) -> Iterator[Fault]:
     for label in sorted(RESIDUAL & known.keys()):
         if known[label].below(TWICE):
             text = (
-                f"the depth factor of {label} is applied twice: its std follows "
+                f"the depth factor of {_named(audit, label)} is applied twice: its std follows "
                 f"n_layer^{known[label].value:.2f}, where n_layer^-0.50 is enough"
             )
             yield Fault("scaled-twice", text, _paths(audit, label))
@@ -172,7 +179,7 @@ def multiplier_faults(audit: Audit) -> Iterator[Fault]:
         std, forward = depth_exponent(audit, label), _forward_exponent(audit, label)
         if std is not None and std.below(SCALED) and forward < SCALED:
             text = (
-                f"the depth factor of {label} is applied twice: its std follows "
+                f"the depth factor of {_named(audit, label)} is applied twice: its std follows "
                 f"n_layer^{std.value:.2f}, and the forward pass multiplies by n_layer^{forward:.2f}"
             )
             yield Fault("scaled-twice", text, _paths(audit, label))
@@ -204,8 +211,8 @@ def fan_in_faults(audit: Audit) -> Iterator[Fault]:
     wide = math.sqrt(fans[0] / fans[1])
     if abs(math.log(down_std / out_std)) < ERRORS * _error(n, m) < abs(math.log(wide)):
         text = (
-            f"mlp_down has the std of attn_out, {number(down_std)}, which follows the width as "
-            f"1/sqrt(fan_in) does; but its fan_in is {fans[0]}, not {fans[1]}: it is "
+            f"{_named(audit, 'mlp_down')} has the std of attn_out, {number(down_std)}, "
+            f"which follows the width as 1/sqrt(fan_in) does; but its fan_in is {fans[0]}, not {fans[1]}: it is "
             f"{number(wide)} × too wide, and its branch's variance {number(wide**2)} ×"
         )
         yield Fault("fan-in", text, tuple(one.path for one in down))

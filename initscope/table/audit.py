@@ -70,15 +70,16 @@ def _columns(audit: Audit, wrong: Sequence[Fault]) -> Iterator[Column]:
         for row, mark in zip(rows, marks, strict=True)
     ]
     yield Column(("  tensor",), names, left=True)
-    yield Column(("number",), [Cell(str(len(row))) for row in rows], rank=6)
+    yield Column(("number",), [Cell(str(len(row))) for row in rows], rank=7)
     yield Column(("std",), [Cell(_std(row)) for row in rows], rank=1)
     exponents = [Cell(_exponent(audit, row[0])) for row in rows]
     yield Column(("depth",), exponents, "exponent", rank=2)
-    yield Column(("to the", "stream"), [Cell(_writer(row[0])) for row in rows], rank=5)
+    yield Column(("to the", "stream"), [Cell(_writer(row[0])) for row in rows], rank=6)
     yield Column(("writes",), [Cell(_times(row)) for row in rows])
     yield Column(("last by",), [Cell(_by(row[0])) for row in rows], left=True)
-    yield Column(("how",), [Cell(_how(row[0])) for row in rows], rank=4, left=True)
+    yield Column(("how",), [Cell(_how(row[0])) for row in rows], rank=5, left=True)
     yield Column(("where",), [Cell(_where(row[0])) for row in rows], rank=3, left=True)
+    yield Column(("path",), [Cell(_starred(row[0].path)) for row in rows], rank=4, left=True)
 
 
 def _rows(audit: Audit) -> list[list[Held]]:
@@ -92,7 +93,11 @@ def _rows(audit: Audit) -> list[list[Held]]:
 
 def _name(one: Held) -> str:
     """Name a tensor as profiles do; by its path, whatever the layer, where it has no label."""
-    return re.sub(r"(^|\.)\d+(?=\.|$)", r"\1*", one.label)
+    return _starred(one.label)
+
+
+def _starred(path: str) -> str:
+    return re.sub(r"(^|\.)\d+(?=\.|$)", r"\1*", path)
 
 
 def _times(row: Sequence[Held]) -> str:
