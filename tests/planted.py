@@ -173,10 +173,10 @@ def _each(module: nn.Module) -> None:
 
 def without_attention(model: PlainGPT) -> None:
     """Leave the attention out of the initialisation."""
-    fill_all = [*model.embed.parameters(), *model.head.parameters()]
+    drawn: list[Tensor] = [*model.embed.parameters(), *model.head.parameters()]
     for layer in model.blocks:
-        fill_all += [layer.w1.weight, layer.w2.weight, layer.w3.weight]
-    for weight in fill_all:
+        drawn += [layer.w1.weight, layer.w2.weight, layer.w3.weight]
+    for weight in drawn:
         nn.init.normal_(weight, std=STD)
 
 

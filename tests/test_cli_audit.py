@@ -32,6 +32,7 @@ def cli(
     broken = MODEL.replace("x = self.embed(ids)", "raise ValueError('no')")
     (tmp_path / "broken.py").write_text(broken, encoding="utf-8")
     left = MODEL + "\n\ndef left():\n    import torch\n    with torch.device('meta'):\n"
+    (tmp_path / "built.py").write_text(MODEL + "\n\nmodel = GPT()\n", encoding="utf-8")
     (tmp_path / "left.py").write_text(left + "        return GPT()\n", encoding="utf-8")
     return in_process(tmp_path, monkeypatch, capsys)
 
@@ -81,6 +82,7 @@ def test_exit_codes(cli: Command) -> None:
         (["--blocks", "h.*"], "--blocks belongs to a model of your own"),
         ([*OWN, "--init", "xavier"], "--rule names the rule that its draw should follow"),
         ([*OWN, "--rule", "nanogtp"], "did you mean 'nanogpt'?"),
+        (["--model", "built.py:model"], "is built before it can be watched: name the class or"),
         (["--model", "absent.py:GPT"], "absent.py is not a file"),
     ],
 )

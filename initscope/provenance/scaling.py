@@ -133,14 +133,14 @@ def _in_vain(audit: Audit, label: str, known: dict[str, Exponent]) -> Fault:
         other = ""
     elif known[writer].below(SCALED):
         other = (
-            f"; {_named(audit, writer)} does, and is scaled as well, so that the branch shrinks with the depth "
-            "twice as fast"
+            f"; {_named(audit, writer)} does, and is scaled as well, so that the branch shrinks "
+            "with the depth twice as fast"
         )
     else:
         other = f"; {_named(audit, writer)} does, and is not"
     text = (
-        f"{_named(audit, label)} is depth-scaled (std follows n_layer^{known[label].value:.2f}), and does not "
-        f"write to the residual stream{other}"
+        f"{_named(audit, label)} is depth-scaled (std follows n_layer^{known[label].value:.2f}), "
+        f"and does not write to the residual stream{other}"
     )
     return Fault("scaled-in-vain", text, _paths(audit, label))
 
@@ -212,7 +212,7 @@ def fan_in_faults(audit: Audit) -> Iterator[Fault]:
     if abs(math.log(down_std / out_std)) < ERRORS * _error(n, m) < abs(math.log(wide)):
         text = (
             f"{_named(audit, 'mlp_down')} has the std of attn_out, {number(down_std)}, "
-            f"which follows the width as 1/sqrt(fan_in) does; but its fan_in is {fans[0]}, not {fans[1]}: it is "
-            f"{number(wide)} × too wide, and its branch's variance {number(wide**2)} ×"
+            f"which follows the width as 1/sqrt(fan_in) does; but its fan_in is {fans[0]}, not "
+            f"{fans[1]}: it is {number(wide)} × too wide, its branch's variance {number(wide**2)} ×"
         )
         yield Fault("fan-in", text, tuple(one.path for one in down))
