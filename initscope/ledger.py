@@ -24,8 +24,11 @@ from initscope.provenance import Write
 from initscope.provenance.result import Kind
 
 # The code between a model's own and the memory: PyTorch, what transformers wraps round
-# torch.nn.init, and this package.
-_INSIDE = ("torch", "transformers.initialization", "initscope")
+# torch.nn.init, and what builds a model here.
+_INSIDE = (
+    "torch", "transformers.initialization", "initscope.auditing", "initscope.ledger",
+    "initscope.own", "initscope.target",
+)  # fmt: skip
 _RESETS = frozenset({"reset_parameters", "_reset_parameters", "_fill_padding_idx_with_zero"})
 _OVERWRITING = frozenset({
     "normal_", "uniform_", "fill_", "zero_", "copy_", "random_", "exponential_", "cauchy_",

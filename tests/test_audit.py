@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from functools import cache, partial
 from typing import Any
@@ -10,12 +11,14 @@ import pytest
 import torch
 from torch import nn
 
-from families import family
+from families import FAMILIES, family
 from initscope.auditing import audit
+from initscope.construction import build
 from initscope.own import Subject
 from initscope.provenance import Audit, Fault
 from initscope.provenance.faults import faults, notes
-from initscope.rules import get_rule
+from initscope.provenance.scaling import scales
+from initscope.rules import config_for, get_rule
 from initscope.target import Factory
 from planted import (
     OPTIONS,
@@ -46,7 +49,7 @@ def of_family(name: str) -> Subject:
     def make(**given: Any) -> nn.Module:
         return family(name, **given)
 
-    depth = "n_layer" if name == "gpt2" else "num_hidden_layers"
+    depth = "n_layer" if "n_layer" in FAMILIES[name] else "num_hidden_layers"
     return Subject(factory=Factory(name, make, {depth: 2, "vocab_size": 97}, {}, depth))
 
 
@@ -72,7 +75,13 @@ def test_chance_makes_no_fault(seed: int) -> None:
     assert faults(audited(init, rule="nanogpt")) == []
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "olmo2", "gpt_neox"])
+QUICK = {"gpt2", "llama", "gemma", "gpt_neox"}
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+             for name in FAMILIES],
+)  # fmt: skip
 def test_a_sound_family_has_no_fault(name: str) -> None:
     found = audit(of_family(name), OPTIONS)
     assert faults(found) == []
@@ -172,6 +181,30 @@ def test_the_lost_scaling_of_a_family_is_named(monkeypatch: pytest.MonkeyPatch) 
     found = audit(of_family("gpt2"), OPTIONS, get_rule("nanogpt"), meta=False)
     assert codes(found) == {"not-the-rule"}
     assert all("the residual scaling was lost" in fault.text for fault in faults(found))
+
+
+def test_a_family_whose_initialisation_is_skipped_holds_defaults(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """huggingface/transformers #43847: from_config under ZeRO-3 skips it."""
+    family("llama")  # skips without transformers
+    from transformers import PreTrainedModel
+
+    monkeypatch.setattr(PreTrainedModel, "init_weights", lambda self: self.tie_weights())
+    found = [f.text for f in faults(audit(of_family("llama"), OPTIONS, meta=False))]
+    assert any(text.startswith("no initialisation of the model's own reached") for text in found)
+
+
+def test_the_built_in_model_is_sound() -> None:
+    config = config_for("nanogpt", n_layer=4, n_embd=64, n_head=4, vocab_size=256, block_size=32)
+
+    def make(n_layer: int = 4) -> nn.Module:
+        return build(dataclasses.replace(config, n_layer=n_layer), "nanogpt", 0)
+
+    found = audit(Subject(factory=Factory("ours", make, {"n_layer": 4}, {}, "n_layer")), OPTIONS)
+    assert faults(found) == []
+    assert scales(found, "attn_out")
+    assert scales(found, "mlp_down")
 
 
 class Gain(nn.Module):

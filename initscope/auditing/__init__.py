@@ -14,6 +14,7 @@ from initscope.anatomy.shape import shape
 from initscope.auditing.holding import held, measured
 from initscope.auditing.meta import meta_path
 from initscope.errors import InitscopeError, UsageError
+from initscope.identifying import without_shift
 from initscope.ledger import Ledger
 from initscope.naming import Named
 from initscope.options import Options
@@ -66,7 +67,7 @@ def audit(
             f"{subject.factory.target} is built before it can be watched: name the class or "
             "function that builds it"
         )
-    members = list(_members(built))
+    members, _ = without_shift(list(_members(built)))
     judge = Judge(grouped(members))
     loss, logits = _loss(subject, built)
     return Audit(
