@@ -111,6 +111,7 @@ def test_json(cli: Command) -> None:
     assert [write["how"] for write in one["writes"]] == ["kaiming_uniform_", *["normal_"] * 3]
     assert one["writes"][0]["default"] == "Linear.reset_parameters"
     assert one["depth_exponent"] == pytest.approx(-0.5, abs=0.05)
+    assert one["width_exponent"] == pytest.approx(0, abs=0.05)
     assert not one["writes_to_stream"]
     assert tensors["blocks.7.w2.weight"]["writes_to_stream"]
     assert len(found["meta"]["tensors"]) == len(found["tensors"])

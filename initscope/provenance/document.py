@@ -14,7 +14,7 @@ from initscope.origin import words
 from initscope.origin.sample import Sample
 from initscope.provenance.faults import faults, notes
 from initscope.provenance.result import Audit, Held, MetaPath, Variant
-from initscope.provenance.scaling import depth_exponent
+from initscope.provenance.scaling import depth_exponent, exponent
 from initscope.rules.core import RESIDUAL
 
 SCHEMA = 1
@@ -46,6 +46,7 @@ def _size(variant: Variant | None) -> int | None:
 def _held(audit: Audit, one: Held) -> dict[str, Any]:
     inside = one.matrix and 0 <= one.layer < audit.n_layer
     found = depth_exponent(audit, one.label) if inside else None
+    by_width = exponent(audit.labelled(one.label), audit.narrower, audit.width) if inside else None
     return {
         **_facts(one),
         "label": one.label,
@@ -53,6 +54,7 @@ def _held(audit: Audit, one: Held) -> dict[str, Any]:
         "writes_to_stream": one.label in RESIDUAL,
         "depth_exponent": found.value if found is not None else None,
         "depth_exponent_error": found.error if found is not None else None,
+        "width_exponent": by_width.value if by_width is not None else None,
     }
 
 
