@@ -3,7 +3,8 @@
 ``python docs/record.py`` rewrites README.md in place, and ``python docs/record.py FILE`` another
 document, so that their output is never typed by hand: that of each ``console`` block, and each
 table between ``<!-- NAME: python -m MODULE -->`` and ``<!-- end of NAME -->``. Where a document
-begins with a Python block, that has run before, in a folder of its own.
+begins with a Python block, that has run before, in a folder of its own; one that begins with a
+comment such as ``# model.py`` is that file there.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ TABLE = re.compile(
     re.MULTILINE,
 )
 README = ROOT / "README.md"
-SCRIPT = re.compile(r"^```python\n(?P<code>(?s:.*?))^```$", re.MULTILINE)
+SCRIPT = re.compile(r"^```python\n(?P<code>(?:# (?P<file>\w+\.py)\n)?(?s:.*?))^```$", re.MULTILINE)
 
 
 def run(command: str, folder: Path = ROOT) -> str:
@@ -58,6 +59,8 @@ def recorded_after_script(text: str) -> str:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         code = [sys.executable, "-c", script["code"]]
         subprocess.run(code, check=True, env=environment, cwd=folder)
+        if script["file"]:
+            (Path(folder) / script["file"]).write_text(script["code"], encoding="utf-8")
         return recorded(text, Path(folder))
 
 

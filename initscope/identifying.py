@@ -44,7 +44,7 @@ def identify(
     """
     checkpoint = open_checkpoint(source)
     layout = read_names(checkpoint.shapes, n_head, saved_heads=checkpoint.n_head)
-    members, remarks = _without_shift(list(_members(checkpoint, layout)))
+    members, remarks = without_shift(list(_members(checkpoint, layout)))
     members, tied = _without_copy(members)
     groups = grouped(members)
     judge = Judge(groups)
@@ -87,7 +87,7 @@ def _read(checkpoint: Checkpoint, name: str) -> Any:  # noqa: ANN401 - a Tensor,
     return tensor
 
 
-def _without_shift(members: list[Member]) -> tuple[list[Member], list[str]]:
+def without_shift(members: list[Member]) -> tuple[list[Member], list[str]]:
     """Add 1 to gains that are all 0: Gemma's norms multiply by 1 + gain."""
     gains = [m for m in members if m.named.site.role == "norm_gain"]
     if not gains or not all(m.sample.constant and m.sample.low == 0 for m in gains):

@@ -15,7 +15,7 @@ from initscope.anatomy import Anatomy
 from initscope.anatomy.shape import shape
 from initscope.config import GPTConfig
 from initscope.devices import choose_device, choose_dtype, require_memory
-from initscope.errors import UsageError
+from initscope.errors import MeasurementError, UsageError
 from initscope.options import Options, Report
 from initscope.profile import Profile, Run, concat, frame
 from initscope.redraw import Redrawn, redraw
@@ -112,12 +112,17 @@ class Subject:
         return sorted({depth, *shallower} - {0})
 
     def build(self, depth: int | None, options: Options, seed: int) -> nn.Module:
-        """Build the model from a seed, in eval mode, where it is to be measured."""
+        """Build the model from a seed, in eval mode, where it is to be measured.
+
+        Raises:
+            MeasurementError: where that fails, or leaves tensors on the meta device.
+        """
         factory = self.factory if depth is None else self.factory.using({"n_layer": depth})
         device = choose_device(options.device).device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = factory.build()
+        _require_memory_given(model, factory.target)
         size = sum(p.numel() * p.element_size() for p in model.parameters())
         if device.type != "cpu":
             require_memory(device, 3 * size)
@@ -199,6 +204,16 @@ class Subject:
 
 
 # --- what is measured on what ---
+
+
+def _require_memory_given(model: nn.Module, target: str) -> None:
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    left = [name for name, tensor in tensors if tensor.is_meta]
+    if left:
+        raise MeasurementError(
+            f"{target} leaves {len(left)} of {len(tensors)} tensors on the meta device ({left[0]} "
+            "is one): name a factory that gives them memory and initialises them"
+        )
 
 
 def _describe(anatomy: Anatomy, given: Feed, vocab: int = 0) -> GPTConfig:

@@ -56,22 +56,27 @@ def redraw(anatomy: Anatomy, rule: Rule, config: GPTConfig, seed: int) -> Redraw
     """
     mapped, unmapped = [], []
     for one in anatomy.parameters:
-        sites = list(_sites(anatomy, one, config))
+        sites = list(sites_of(anatomy, one, config))
         mapped += [Mapped(one, label, site, rule.draw(site), rows) for label, site, rows in sites]
         if not sites:
             unmapped.append(one)
     drawer = Drawer(seed)
     for item in mapped:
-        _draw(drawer, item, transposed=_transposed(anatomy, item.found))
+        _draw(drawer, item, share_of(anatomy, item.found))
     layers = range(config.n_layer)
     brings = any(rule.multipliers(model_site(config, layer)) != Multipliers() for layer in layers)
     return Redrawn(mapped, unmapped, brings)
 
 
-def _draw(drawer: Drawer, item: Mapped, *, transposed: bool) -> None:
-    """Fill one parameter, or its share; a transposed weight is (fan_in, fan_out)."""
-    whole = item.found.parameter.data
-    target = whole.T if transposed else whole
+def share_of(anatomy: Anatomy, one: Labelled, features: Tensor | None = None) -> Tensor:
+    """Return a parameter's entries as (fan_out, fan_in), or those of some of its outputs."""
+    whole = one.parameter.data
+    turned = whole.T if _transposed(anatomy, one) else whole
+    return turned if features is None else turned[features]
+
+
+def _draw(drawer: Drawer, item: Mapped, target: Tensor) -> None:
+    """Fill one parameter, or its share of ``target`` (fan_out, fan_in)."""
     rows = target if item.features is None else target[item.features]
     fresh = torch.empty_like(rows, memory_format=torch.contiguous_format)
     bias = item.site.role in {"bias", "norm_bias"}
@@ -83,7 +88,7 @@ def _draw(drawer: Drawer, item: Mapped, *, transposed: bool) -> None:
         target[item.features] = fresh
 
 
-def _sites(
+def sites_of(
     anatomy: Anatomy, one: Labelled, config: GPTConfig
 ) -> Iterator[tuple[str, Site, Tensor | None]]:
     """Yield (label, site, rows) of a parameter: several where it is fused, none if unknown."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from initscope import __version__
-from initscope.cli import check, compare, explain, identify, inspect, predict, rules, show
+from initscope.cli import audit, check, compare, explain, identify, inspect, predict, rules, show
 from initscope.errors import ExitCode, InitscopeError
 from initscope.rules.plugins import PluginWarning
 from initscope.tuning import tune
@@ -29,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",  # "rich" takes the [defaults] in the help for its own tags
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (inspect, compare, predict, check, identify, explain, rules, show):
+for module in (inspect, compare, predict, check, audit, identify, explain, rules, show):
     app.command(no_args_is_help=module in {compare, explain, identify, show})(module.command)
 
 
