@@ -124,7 +124,8 @@ class Drawer:
             for number in range(-(-len(span) // size))
         ]
         job = partial(_draw_span, span, size, filling.draw, seeds, statistics=statistics)
-        alone = self.threads == 1 or span.device.type != "cpu"
+        # Alone where there is one core to compute on: the sums of a chunk go by their threads.
+        alone = span.device.type != "cpu" or self.threads == torch.get_num_threads() == 1
         return job() if alone else workers(self.threads).submit(job)
 
     def _finish(

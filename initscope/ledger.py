@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import PurePath
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
+import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -92,6 +93,13 @@ class Ledger(TorchDispatchMode):
         # that no other is taken for it.
         self._init: FrameType | None = None
         self._written: set[int] = set()
+        self._threads = torch.get_num_threads()
+
+    def __enter__(self) -> Self:
+        """Watch this thread, and let the built-in GPT draw its weights in it."""
+        self._threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        return super().__enter__()
 
     def writes(self, tensor: Tensor) -> tuple[Write, ...] | None:
         """Return the writes to a tensor, oldest first; None if its memory came from elsewhere."""
@@ -123,6 +131,7 @@ class Ledger(TorchDispatchMode):
     def __exit__(self, *error: object) -> None:
         """Let go of the last frame."""
         self._init = None
+        torch.set_num_threads(self._threads)
         super().__exit__(*error)
 
     def _of(self, tensor: Tensor) -> list[Write] | None:

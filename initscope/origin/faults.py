@@ -100,7 +100,9 @@ def ranked(judge: Judge, matches: Sequence[Match]) -> list[Match]:
         if match.fits:
             return 0, 0, -match.log_likelihood
         near = len(match.misses) == fewest
-        return len(match.misses), _obscure(judge, match) if near else 0, match.distance
+        # Two rules can be equally far, but for rounding; then the catalogue's order stands.
+        distance = round(match.distance, 6)
+        return len(match.misses), _obscure(judge, match) if near else 0, distance
 
     return sorted(matches, key=order)
 
