@@ -121,9 +121,13 @@ class Probe:
     def _on_gradient(
         self, site: str, parameters: Callable[[Scaled], None] | None, gradient: Tensor
     ) -> None:
-        self.recorder.add_moments(self._key(site, "backward", "gradient"), gradient, 2)
-        if parameters is not None:
-            parameters(moments.scaled(gradient))
+        key = self._key(site, "backward", "gradient")
+        if parameters is None:
+            self.recorder.add_moments(key, gradient, 2)
+            return
+        g = moments.scaled(gradient)
+        self.recorder.add_scaled(key, g, 2)
+        parameters(g)
 
     def _parameters(
         self, site: str, module: nn.Module, x: Tensor

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from initscope.moments import central, pieces, scaled
+from initscope.moments import Scaled, central, pieces, scaled
 from initscope.profile import Reading
 
 Raw = npt.NDArray[np.float64]
@@ -71,6 +71,11 @@ class Recorder:
         """Keep the moments of all entries of a tensor, reduced piece by piece."""
         for piece in pieces(x):
             self.add(key, central(scaled(piece), order), piece.numel())
+
+    def add_scaled(self, key: Key, x: Scaled, order: int = 4) -> None:
+        """Keep the moments of a tensor that has been scaled already, piece by piece."""
+        for piece in pieces(x.values):
+            self.add(key, central(Scaled(piece, x.scale), order), piece.numel())
 
     def readings(self) -> list[Reading]:
         """Copy everything to the host at once and finalise it, in the order recorded."""
