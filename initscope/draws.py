@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from initscope.crew import ALONE, Crew
 from initscope.lanes import workers
 from initscope.moments import central, pieces, scaled
 from initscope.rules.core import Draw
@@ -30,6 +28,9 @@ DEVICE_CHUNK = 1 << 24
 SPAN = 4  # chunks a job: more calls from Python's threads would wait for each other
 
 SQRT2 = math.sqrt(2)
+
+
+Part = tuple[int, Tensor]  # number of entries, raw moments
 
 
 class Filling(NamedTuple):
@@ -67,6 +68,7 @@ _TRANSFORM: dict[str, Callable[[Tensor, Draw], Tensor]] = {
     "truncated_normal": _truncated,
     "orthogonal": lambda z, _draw: z,  # the matrix is made orthogonal once it is whole
 }
+_WHOLE = frozenset({"orthogonal", "constant"})  # kinds that one job draws
 
 
 def _orthogonalise(z: Tensor, gain: float) -> Tensor:
@@ -80,83 +82,79 @@ def _orthogonalise(z: Tensor, gain: float) -> Tensor:
 class Drawer:
     """Fills parameters for one seed.
 
-    ``threads`` changes the time, never a number.
+    Who draws, a ``crew`` or as many ``threads``, changes the time, never a number.
     """
 
-    def __init__(self, seed: int, threads: int | None = None) -> None:
-        self.seed = seed
-        self.threads = threads or torch.get_num_threads() or os.cpu_count() or 1
+    def __init__(self, seed: int, crew: Crew | None = None, threads: int | None = None) -> None:
+        self.seed, self._crew, self._threads = seed, crew, threads
 
-    @torch.no_grad()
     def fill(
         self, fillings: Iterable[Filling], *, statistics: bool = False
-    ) -> dict[str, list[tuple[int, Tensor]]]:
+    ) -> dict[str, list[Part]]:
         """Fill the tensors in place.
 
         Returns, where ``statistics`` are asked for, each path's parts as (count, raw moments).
         """
+        return self.begin(fillings, statistics=statistics)()
+
+    def begin(
+        self, fillings: Iterable[Filling], *, statistics: bool = False
+    ) -> Callable[[], dict[str, list[Part]]]:
+        """Begin to fill the tensors; return what waits for it and then does as :meth:`fill`."""
         fillings = list(fillings)
-        jobs = [(filling, self._submit(filling, statistics=statistics)) for filling in fillings]
-        return {
-            filling.path: self._finish(filling, futures, statistics=statistics)
-            for filling, futures in jobs
-        }
-
-    def _submit(self, filling: Filling, *, statistics: bool) -> list[_Job]:
-        tensor, draw = filling.tensor, filling.draw
-        if draw.kind == "constant":
-            tensor.fill_(draw.scale)
-            return []
-        flat = tensor.view(-1)
-        size = CHUNK.get(tensor.device.type, DEVICE_CHUNK)
-        statistics = statistics and draw.kind != "orthogonal"
-        return [
-            self._run(filling, span, size, number * SPAN, statistics=statistics)
-            for number, span in enumerate(flat.split(SPAN * size))
+        crew = self._crew or _gathered(fillings, self._threads)
+        tasks = [
+            (filling.path, [crew.submit(job) for job in self._jobs(filling, statistics=statistics)])
+            for filling in fillings
         ]
 
-    def _run(
-        self, filling: Filling, span: Tensor, size: int, first: int, *, statistics: bool
-    ) -> _Job:
-        """Draw consecutive chunks of ``size`` entries, on a worker where there are any."""
-        seeds = [
-            generator_seed(self.seed, filling.layer, filling.path, first + number)
-            for number in range(-(-len(span) // size))
-        ]
-        job = partial(_draw_span, span, size, filling.draw, seeds, statistics=statistics)
-        # Alone where there is one core to compute on: the sums of a chunk go by their threads.
-        alone = span.device.type != "cpu" or self.threads == torch.get_num_threads() == 1
-        return job() if alone else workers(self.threads).submit(job)
+        def finish() -> dict[str, list[Part]]:
+            crew.settle()
+            return {path: [part for job in jobs for part in job.result()] for path, jobs in tasks}
 
-    def _finish(
-        self, filling: Filling, jobs: list[_Job], *, statistics: bool
-    ) -> list[tuple[int, Tensor]]:
-        done = [job.result() if isinstance(job, Future) else job for job in jobs]
-        parts = list(chain.from_iterable(done))
-        if filling.draw.kind == "orthogonal":
-            whole = _orthogonalise(filling.tensor.float(), filling.draw.scale)
-            filling.tensor.copy_(whole)
-        if not statistics:
-            return []
-        return parts or [_statistics(piece) for piece in pieces(filling.tensor)]
+        return finish
+
+    def _jobs(self, filling: Filling, *, statistics: bool) -> Iterator[Callable[[], list[Part]]]:
+        """Cut a parameter into jobs, each of which returns the moments of what it drew."""
+        flat = filling.tensor.view(-1)
+        size = CHUNK.get(flat.device.type, DEVICE_CHUNK)
+        whole = filling.draw.kind in _WHOLE
+        spans = (flat,) if whole else flat.split(SPAN * size)
+        for number, span in enumerate(spans):
+            seeds = [
+                generator_seed(self.seed, filling.layer, filling.path, number * SPAN + chunk)
+                for chunk in range(-(-len(span) // size))
+            ]
+            yield partial(_draw_span, filling, span, size, seeds, statistics=statistics)
 
 
-_Part = tuple[int, Tensor]
-_Job = Future[list[_Part]] | list[_Part]
+def _gathered(fillings: Sequence[Filling], threads: int | None) -> Crew:
+    """Return threads to draw with, where there are several cores to draw on."""
+    on_cpu = all(filling.tensor.device.type == "cpu" for filling in fillings)
+    cores = torch.get_num_threads()
+    # Not alone on one thread of several: the sums of a piece go by the cores of its thread.
+    count = threads or cores
+    return Crew(workers(count), count) if on_cpu and cores > 1 else ALONE
 
 
-@torch.no_grad()
 def _draw_span(
-    span: Tensor, size: int, draw: Draw, seeds: Sequence[int], *, statistics: bool
-) -> list[_Part]:
-    for chunk, seed in zip(span.split(size), seeds, strict=True):
-        generator = torch.Generator(chunk.device).manual_seed(seed)
-        z = chunk if chunk.dtype == torch.float32 else torch.empty_like(chunk, dtype=torch.float32)
-        x = _TRANSFORM[draw.kind](z.normal_(generator=generator), draw)
-        if x is not chunk:
-            chunk.copy_(x)
-    return [_statistics(piece) for piece in pieces(span)] if statistics else []
+    filling: Filling, span: Tensor, size: int, seeds: Sequence[int], *, statistics: bool
+) -> list[Part]:
+    """Fill consecutive chunks of ``size`` entries; return the moments of the pieces."""
+    draw = filling.draw
+    if draw.kind == "constant":
+        span.fill_(draw.scale)
+    else:
+        for chunk, seed in zip(span.split(size), seeds, strict=True):
+            _draw_chunk(chunk, draw, seed)
+    if draw.kind == "orthogonal":
+        filling.tensor.copy_(_orthogonalise(filling.tensor.float(), draw.scale))
+    return [(len(piece), central(scaled(piece))) for piece in pieces(span)] if statistics else []
 
 
-def _statistics(part: Tensor) -> _Part:
-    return part.numel(), central(scaled(part))
+def _draw_chunk(chunk: Tensor, draw: Draw, seed: int) -> None:
+    generator = torch.Generator(chunk.device).manual_seed(seed)
+    z = chunk if chunk.dtype == torch.float32 else torch.empty_like(chunk, dtype=torch.float32)
+    x = _TRANSFORM[draw.kind](z.normal_(generator=generator), draw)
+    if x is not chunk:
+        chunk.copy_(x)

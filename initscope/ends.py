@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from initscope.construction import set_multipliers, tie
 from initscope.gpt import Embedding, Head
-from initscope.loss import ChunkedLoss
+from initscope.loss import KEPT_BYTES, LossGradient, VocabularyPart, mean_loss
 from initscope.moments import scaled, total_product, vector_square
 from initscope.plan import Painter, Plan
 from initscope.probe import Probe, pull_back
-from initscope.readout import Key
+from initscope.readout import Key, Recorder
 from initscope.sites import embedding_parameters, head_parameters
 
 
@@ -68,35 +68,55 @@ class Ends:
         probe = Probe(self.recorder, sites, layer=last, backward=backward)
         with probe, torch.set_grad_enabled(backward):
             normed = self.head.norm_f(x)
-            loss = ChunkedLoss(
-                normed.detach().flatten(0, 1), self.head.head.weight, self._targets,
-                self.head.multiplier,
-            )  # fmt: skip
-            self._loss_forward(loss)
-            if not backward:
+            gradient = self._cross_entropy(normed.detach().flatten(0, 1), backward=backward)
+            if gradient is None:
                 return None
-            gradient = self._loss_backward(loss).view_as(normed).to(normed.dtype)
-            return pull_back(normed, x, gradient)
+            return pull_back(normed, x, gradient.view_as(normed).to(normed.dtype))
 
     @torch.no_grad()
-    def _loss_forward(self, loss: ChunkedLoss) -> None:
-        last = self.config.n_layer
-        logits = Key(last, "logits", "forward", "activation")
-        value = loss.forward(partial(self.recorder.add_moments, logits))
-        self.recorder.add(Key(last, "loss", "forward", "loss"), value)
+    def _cross_entropy(self, x: Tensor, *, backward: bool) -> Tensor | None:
+        """Record logits and loss of the head's input (N, C); return its gradient if asked for."""
+        recorder, logits = self.recorder, Key(self.config.n_layer, "logits", "forward", "activation")
+        parts = self._parts(x, KEPT_BYTES if backward else 0)
+        sums = [
+            recorder.beside(lambda to, part=part: part.forward(partial(to.add_moments, logits)))
+            for part in parts
+        ]
+        recorder.crew.settle()
+        loss, log_normaliser = mean_loss([softmax.result() for softmax in sums])
+        recorder.add(Key(self.config.n_layer, "loss", "forward", "loss"), loss)
+        if not backward:
+            return None
+        gradients = [
+            recorder.beside(partial(self._part_backward, part, log_normaliser)) for part in parts
+        ]
+        recorder.crew.settle()
+        passed = [gradient.result() for gradient in gradients]
+        self._seen = torch.cat([gradient.rows for gradient in passed])
+        return torch.stack([gradient.x for gradient in passed]).sum(0)
 
-    @torch.no_grad()
-    def _loss_backward(self, loss: ChunkedLoss) -> Tensor:
-        last, weight = self.config.n_layer, loss.weight
-        logits = Key(last, "logits", "backward", "gradient")
+    def _parts(self, x: Tensor, keep_bytes: int) -> list[VocabularyPart]:
+        """Cut the vocabulary into a part for each thread that computes."""
+        weight, count = self.head.head.weight, self.recorder.crew.strength
+        height = -(-len(weight) // count)
+        return [
+            VocabularyPart(
+                x, weight[first : first + height], self._targets, self.head.multiplier,
+                first=first, keep_bytes=keep_bytes // count,
+            )
+            for first in range(0, len(weight), height)
+        ]  # fmt: skip
+
+    def _part_backward(
+        self, part: VocabularyPart, log_normaliser: Tensor, to: Recorder
+    ) -> LossGradient:
+        logits = Key(self.config.n_layer, "logits", "backward", "gradient")
 
         def record(g: Tensor, weight_square: Tensor) -> None:
-            self.recorder.add_moments(logits, g, 2)
-            self.recorder.add(self._head_key(), weight_square, weight.numel())
+            to.add_moments(logits, g, 2)
+            to.add(self._head_key(), weight_square, self.head.head.weight.numel())
 
-        gradient = loss.backward(self._rows, record)
-        self._seen = gradient.rows
-        return gradient.x
+        return part.backward(log_normaliser, self._rows, record)
 
     def _head_key(self) -> Key:
         if self.config.tied:

@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from functools import cache
-from threading import Barrier, Event
+from threading import Barrier, Event, local
 from typing import TypeVar
 
 import torch
 
 T = TypeVar("T")
 Job = Callable[[Callable[[], None]], T]
+
+
+_here = local()
 
 
 class _StoppedError(Exception):
@@ -29,6 +32,7 @@ def workers(count: int, each: int = 1) -> ThreadPoolExecutor:
     before, started = torch.get_num_threads(), Barrier(count)
 
     def initialise() -> None:
+        _here.in_a_lane = True
         torch.get_num_threads()  # a thread's first use of PyTorch takes over the global number
         torch.set_num_threads(each)
 
@@ -36,6 +40,11 @@ def workers(count: int, each: int = 1) -> ThreadPoolExecutor:
     list(pool.map(lambda _: started.wait(), range(count)))
     torch.set_num_threads(before)  # a worker's own number became the global one
     return pool
+
+
+def in_a_lane() -> bool:
+    """Say whether the calling thread is one of :func:`workers`."""
+    return getattr(_here, "in_a_lane", False)
 
 
 def side_by_side(jobs: Sequence[Job[T]], lanes: int) -> list[T]:

@@ -1,7 +1,9 @@
-"""Next-token cross-entropy in chunks over the vocabulary, with its exact gradients.
+"""Next-token cross-entropy in slices of the vocabulary, with its exact gradients.
 
-The logits of all tokens over the whole vocabulary never exist at once: they are computed twice,
-once for the normaliser and once for the gradient, a slice of the vocabulary at a time.
+The logits of all tokens over the whole vocabulary never exist at once. They are needed twice,
+for the normaliser and for the gradient: what fits a fixed budget is kept in between, the rest
+is computed again. Parts of the vocabulary are independent but for the normaliser, so that
+several threads can have one each.
 """
 
 from __future__ import annotations
@@ -14,44 +16,84 @@ from torch import Tensor
 
 from initscope.moments import LinearInput, Scaled
 
-# float32 logits held at a time; on the CPU few enough to stay in its last cache.
+# float32 logits computed at a time; on the CPU few enough to stay in its last cache.
 LOGIT_BYTES = {"cpu": 4 << 20}
 DEVICE_LOGIT_BYTES = 256 << 20
+KEPT_BYTES = 64 << 20  # of all parts together, kept for the gradient
 
 OnLogits = Callable[[Tensor], None]
 
 
+class Softmax(NamedTuple):
+    """What a part knows of each token's softmax; all (N, 1), float32.
+
+    ``top`` is the largest logit, ``total`` Σ exp(logit - top) and ``target`` the target's logit,
+    0 where it belongs to another part.
+    """
+
+    top: Tensor
+    total: Tensor
+    target: Tensor
+
+
 class LossGradient(NamedTuple):
-    """What the loss passes back: to the head's input (N, C), and into rows of its weight."""
+    """What a part passes back: to the head's input (N, C), and into rows of its weight."""
 
     x: Tensor
     rows: Tensor
 
 
-class ChunkedLoss:
-    """Mean cross-entropy of logits ``multiplier · x @ weightᵀ`` against ``targets``.
+class Kept(NamedTuple):
+    """exp(logits - top) of a slice (N, width), and the ``top`` (N, 1) of that moment."""
+
+    exponentials: Tensor
+    top: Tensor
+
+
+def mean_loss(parts: Sequence[Softmax]) -> tuple[Tensor, Tensor]:
+    """Return the mean cross-entropy, and each token's log normaliser (N, 1)."""
+    top = torch.stack([part.top for part in parts]).amax(0)
+    total = torch.stack([part.total * (part.top - top).exp() for part in parts]).sum(0)
+    target = torch.stack([part.target for part in parts]).sum(0)
+    log_normaliser = top + total.log()
+    return (log_normaliser - target).mean(), log_normaliser
+
+
+class VocabularyPart:
+    """The share of ids ``first`` to ``first + len(weight)`` in the mean cross-entropy.
+
+    The logits are ``multiplier · x @ weightᵀ``.
 
     Args:
         x: the head's input (N, C).
-        weight: the head's weight (V, C).
+        weight: the rows of the head's weight that belong to the part (V', C).
         targets: the next ids (N,).
         multiplier: the method's factor on the logits.
+        first: the id of the first row.
+        keep_bytes: memory for what is kept from :meth:`forward` to :meth:`backward`.
     """
 
-    def __init__(self, x: Tensor, weight: Tensor, targets: Tensor, multiplier: float = 1.0) -> None:
+    def __init__(
+        self, x: Tensor, weight: Tensor, targets: Tensor, multiplier: float = 1.0, *,
+        first: int = 0, keep_bytes: int = 0,
+    ) -> None:  # fmt: skip
         self.x, self.weight, self.targets, self.multiplier = x, weight, targets, multiplier
+        self.first = first
         budget = LOGIT_BYTES.get(x.device.type, DEVICE_LOGIT_BYTES)
         self.width = min(len(weight), max(1, budget // (4 * len(x))))
         self._held = torch.empty(len(x) * self.width, device=x.device)
-        self._log_normaliser: Tensor | None = None
+        self._may_keep = keep_bytes // (4 * len(x) * self.width)
+        self._kept: dict[int, Kept] = {}
 
     def _slices(self) -> Iterator[tuple[int, Tensor]]:
         for start in range(0, len(self.weight), self.width):
             yield start, self.weight[start : start + self.width]
 
-    def _logits(self, weight: Tensor) -> Tensor:
-        """Return a slice of the logits (N, width), in memory that the next slice will reuse."""
-        logits = self._held[: len(self.x) * len(weight)].view(len(self.x), -1)
+    def _logits(self, weight: Tensor, *, keep: bool = False) -> Tensor:
+        """Return a slice of the logits (N, width), in memory that the next slice may reuse."""
+        size = len(self.x) * len(weight)
+        held = torch.empty(size, device=self.x.device) if keep else self._held[:size]
+        logits = held.view(len(self.x), -1)
         if self.x.dtype == torch.float32:
             torch.mm(self.x, weight.T, out=logits)
         else:
@@ -60,45 +102,58 @@ class ChunkedLoss:
 
     def _columns(self, start: int, width: int) -> tuple[Tensor, Tensor]:
         """Return the targets as columns (N, 1) of a slice, and which of them lie in it."""
-        column = (self.targets - start)[:, None]
+        column = (self.targets - self.first - start)[:, None]
         return column.clamp(0, width - 1), (column >= 0) & (column < width)
 
-    def forward(self, on_logits: OnLogits) -> Tensor:
-        """Return the loss, showing each slice of logits (N, width) to ``on_logits``."""
+    def forward(self, on_logits: OnLogits) -> Softmax:
+        """Show each slice of logits (N, width) to ``on_logits``, and sum up their exponentials."""
         top = self.x.new_full((len(self.x), 1), -torch.inf, dtype=torch.float32)
         total, target = torch.zeros_like(top), torch.zeros_like(top)
         for start, weight in self._slices():
-            logits = self._logits(weight)
+            keep = len(self._kept) < self._may_keep
+            logits = self._logits(weight, keep=keep)
             on_logits(logits)
             column, inside = self._columns(start, len(weight))
             target += logits.gather(1, column).masked_fill(~inside, 0)
             higher = torch.maximum(top, logits.amax(1, keepdim=True))
-            total = total * (top - higher).exp() + logits.sub_(higher).exp_().sum(1, keepdim=True)
+            exponentials = logits.sub_(higher).exp_()
+            total = total * (top - higher).exp() + exponentials.sum(1, keepdim=True)
             top = higher
-        self._log_normaliser = top + total.log()
-        return (self._log_normaliser - target).mean()
+            if keep:
+                self._kept[start] = Kept(exponentials, top)
+        return Softmax(top, total, target)
+
+    def _probabilities(self, start: int, weight: Tensor, log_normaliser: Tensor) -> Tensor:
+        """Return a slice of the softmax (N, width)."""
+        if kept := self._kept.pop(start, None):
+            return kept.exponentials.mul_((kept.top - log_normaliser).exp())
+        return self._logits(weight).sub_(log_normaliser).exp_()
 
     def backward(
-        self, rows: Sequence[int], on_gradient: Callable[[Tensor, Tensor], None]
+        self,
+        log_normaliser: Tensor,
+        rows: Sequence[int],
+        on_gradient: Callable[[Tensor, Tensor], None],
     ) -> LossGradient:
-        """Pass the loss back; call after :meth:`forward`.
+        """Pass the mean loss back; call after :meth:`forward`.
 
-        ``rows``, sorted, choose the rows of the weight's gradient that are returned.
-        ``on_gradient`` is shown each slice's logit gradient and the packed squared norm of the
-        slice's weight gradient (:meth:`~initscope.moments.LinearInput.gradient_square`).
+        ``log_normaliser``: (N, 1), that of the whole vocabulary. ``rows``, sorted ids, choose the
+        rows of the weight's gradient that are returned. ``on_gradient`` is shown each slice's
+        logit gradient and the packed squared norm of the slice's weight gradient
+        (:meth:`~initscope.moments.LinearInput.gradient_square`).
         """
-        assert self._log_normaliser is not None, "forward comes first"
         back = torch.zeros_like(self.x, dtype=torch.float32)
-        kept: list[Tensor] = []
+        chosen: list[Tensor] = []
         shared = LinearInput(self.x)
         scale = back.new_full((), abs(self.multiplier) / len(self.x))
         for start, weight in self._slices():
-            g = self._logits(weight).sub_(self._log_normaliser).exp_()
+            g = self._probabilities(start, weight, log_normaliser)
             column, inside = self._columns(start, len(weight))
             g.scatter_add_(1, column, inside.float().neg_())
             square = shared.gradient_square(Scaled(g, scale))  # no entry is beyond ±1 yet
             on_gradient(g.div_(len(self.x)), square)
             back.addmm_(g, weight.float())
-            here = [row - start for row in rows if start <= row < start + len(weight)]
-            kept.append(g[:, here].T @ self.x.float())
-        return LossGradient(back.mul_(self.multiplier), torch.cat(kept).mul_(self.multiplier))
+            ids = range(self.first + start, self.first + start + len(weight))
+            here = [row - ids.start for row in rows if row in ids]
+            chosen.append(g[:, here].T @ self.x.float())
+        return LossGradient(back.mul_(self.multiplier), torch.cat(chosen).mul_(self.multiplier))

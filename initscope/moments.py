@@ -9,6 +9,7 @@ cancel when the mean dominates.
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Lock
 from typing import NamedTuple
 
 import torch
@@ -156,24 +157,34 @@ class LinearInput:
         self._input = x
         self._gram: list[Tensor] | None = None
         self._scaled: Scaled | None = None
+        self._lock = Lock()  # several layers that read it may be looked at in threads of their own
 
     @property
     def scaled(self) -> Scaled:
         """The input in float32, divided by its largest entry."""
-        if self._scaled is None:
-            self._scaled = scaled(self._input.flatten(0, -2))
+        with self._lock:
+            if self._scaled is None:
+                self._scaled = scaled(self._input.flatten(0, -2))
         return self._scaled
+
+    @property
+    def gram(self) -> list[Tensor]:
+        """XXᵀ of the scaled input in strips, what is off the diagonal doubled for its mirror."""
+        x = self.scaled.values
+        with self._lock:
+            if self._gram is None:
+                strips = gram(x)
+                for strip in strips:
+                    strip[:, len(strip) :].mul_(2)
+                self._gram = strips
+        return self._gram
 
     def gradient_square(self, gradient: Scaled) -> Tensor:
         """Return ``[a, b, a, b, s]`` with ‖GᵀX‖² = a·b·a·b·s; ``gradient.values``: (…, fan_out)."""
         g = gradient.values.flatten(0, -2)
         (n, fan_in), fan_out = self.shape, g.shape[1]
         if n * (fan_in + fan_out) < fan_in * fan_out:
-            if self._gram is None:
-                self._gram = gram(self.scaled.values)
-                for strip in self._gram:  # what is off the diagonal stands for two entries
-                    strip[:, len(strip) :].mul_(2)
-            strips = zip(self._gram, gram(g), strict=True)
+            strips = zip(self.gram, gram(g), strict=True)
             total = torch.stack([total_product(*pair) for pair in strips]).sum()
         else:
             weight_gradient = g.T @ self.scaled.values

@@ -15,6 +15,7 @@ from initscope.rules.core import Rule
 from initscope.sites import Parameter
 
 Progress = Callable[[str], None]
+Finish = Callable[[], None]
 
 
 def _silent(_direction: str) -> None:
@@ -32,7 +33,6 @@ class Plan:
         backward: whether to measure gradients too.
         keep_bytes: memory for blocks kept between the directions instead of being drawn twice;
             the readings are the same to the last bit.
-        threads: threads that draw weights; 0 takes PyTorch's number.
         progress: called with ``"forward"`` or ``"backward"`` after each block.
     """
 
@@ -41,24 +41,33 @@ class Plan:
     allocation: Allocation
     backward: bool = True
     keep_bytes: int = 0
-    threads: int = 0
     progress: Progress = _silent
 
 
 class Painter:
-    """Allocates modules and draws their weights as the plan's rule says."""
+    """Allocates modules and draws their weights as the plan's rule says, beside other work."""
 
     def __init__(self, plan: Plan, seed: int, recorder: Recorder) -> None:
         self.plan, self.recorder = plan, recorder
-        self.drawer = Drawer(seed, plan.threads)
+        self.drawer = Drawer(seed, recorder.crew)
+
+    def begin(self, module: nn.Module, parameters: Iterable[Parameter], *, audit: bool) -> Finish:
+        """Begin to fill a module; return what waits for it.
+
+        ``audit`` records the moments of what was drawn.
+        """
+        parameters = list(parameters)
+        begun = self.drawer.begin(fillings(module, parameters, self.plan.rule), statistics=audit)
+
+        def finish() -> None:
+            parts = begun()
+            for parameter in parameters if audit else ():
+                key = Key(parameter.site.layer, parameter.label, "weight", "weight")
+                for count, raw in parts[parameter.path]:
+                    self.recorder.add(key, raw, count)
+
+        return finish
 
     def draw(self, module: nn.Module, parameters: Iterable[Parameter], *, audit: bool) -> None:
-        """Fill a module; ``audit`` records the moments of what was drawn."""
-        parameters = list(parameters)
-        parts = self.drawer.fill(fillings(module, parameters, self.plan.rule), statistics=audit)
-        if not audit:
-            return
-        for parameter in parameters:
-            key = Key(parameter.site.layer, parameter.label, "weight", "weight")
-            for count, raw in parts[parameter.path]:
-                self.recorder.add(key, raw, count)
+        """Fill a module; see :meth:`begin`."""
+        self.begin(module, parameters, audit=audit)()

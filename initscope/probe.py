@@ -19,6 +19,8 @@ from initscope.gpt import SATURATED_BELOW, CausalAttention
 from initscope.moments import LinearInput, Scaled
 from initscope.readout import Key, Recorder
 
+OfParameters = Callable[[Scaled, Recorder], None]
+
 STREAM = frozenset({"embed", "resid_pre", "resid_mid", "resid_post", "norm_f"})
 _NORMS = (nn.LayerNorm, nn.RMSNorm)
 
@@ -105,33 +107,38 @@ class Probe:
     ) -> None:
         q, k, _v = args
         if self.forward and q.shape[2] > 1:
-            raw = moments.attention(q, k, module.scale)
-            self.recorder.add(self._key("attn", "forward", "attention"), raw)
+            key = self._key("attn", "forward", "attention")
+            scale = module.scale
+            self.recorder.beside(lambda to: to.add(key, moments.attention(q, k, scale)))
 
     def _on_output(self, site: str, module: nn.Module, args: tuple[Tensor, ...], x: Tensor) -> None:
         if self.forward:
-            record_activation(self.recorder, self.layer, site, x)
-            if site == self._pre_activation and self._saturated_below is not None:
-                share = moments.share_below(x, self._saturated_below)
-                self.recorder.add(self._key(site, "forward", "saturated_share"), share)
+            self.recorder.beside(partial(self._record_output, site, x))
         if self.backward and x.requires_grad:
             parameters = self._parameters(site, module, args[0].detach())
             x.register_hook(partial(self._on_gradient, site, parameters))
 
-    def _on_gradient(
-        self, site: str, parameters: Callable[[Scaled], None] | None, gradient: Tensor
+    def _record_output(self, site: str, x: Tensor, to: Recorder) -> None:
+        record_activation(to, self.layer, site, x)
+        if site == self._pre_activation and self._saturated_below is not None:
+            share = moments.share_below(x, self._saturated_below)
+            to.add(self._key(site, "forward", "saturated_share"), share)
+
+    def _on_gradient(self, site: str, parameters: OfParameters | None, gradient: Tensor) -> None:
+        self.recorder.beside(partial(self._record_gradient, site, parameters, gradient))
+
+    def _record_gradient(
+        self, site: str, parameters: OfParameters | None, gradient: Tensor, to: Recorder
     ) -> None:
         key = self._key(site, "backward", "gradient")
         if parameters is None:
-            self.recorder.add_moments(key, gradient, 2)
+            to.add_moments(key, gradient, 2)
             return
         g = moments.scaled(gradient)
-        self.recorder.add_scaled(key, g, 2)
-        parameters(g)
+        to.add_scaled(key, g, 2)
+        parameters(g, to)
 
-    def _parameters(
-        self, site: str, module: nn.Module, x: Tensor
-    ) -> Callable[[Scaled], None] | None:
+    def _parameters(self, site: str, module: nn.Module, x: Tensor) -> OfParameters | None:
         """Say how the gradients of a module's parameters follow from its output's."""
         if isinstance(module, nn.Linear):
             shared = self._inputs.setdefault(x.data_ptr(), LinearInput(x))
@@ -140,23 +147,26 @@ class Probe:
             return partial(self._norm_gradient, site, module, x)
         return None
 
-    def _linear_gradient(self, site: str, module: nn.Linear, x: LinearInput, g: Scaled) -> None:
-        self._record_gradient(site, x.gradient_square(g), module.weight.numel())
-        self._bias_gradient(site, module, g)
+    def _linear_gradient(
+        self, site: str, module: nn.Linear, x: LinearInput, g: Scaled, to: Recorder
+    ) -> None:
+        self._weight_gradient(to, site, x.gradient_square(g), module.weight.numel())
+        self._bias_gradient(to, site, module, g)
 
-    def _norm_gradient(self, site: str, module: nn.Module, x: Tensor, g: Scaled) -> None:
+    def _norm_gradient(
+        self, site: str, module: nn.Module, x: Tensor, g: Scaled, to: Recorder
+    ) -> None:
         eps = module.eps if isinstance(module.eps, float) else 0.0
         centred = isinstance(module, nn.LayerNorm)
         raw = moments.gain_square(x, g, centred=centred, eps=eps)
-        self._record_gradient(site, raw, x.shape[-1])
-        self._bias_gradient(site, module, g)
+        self._weight_gradient(to, site, raw, x.shape[-1])
+        self._bias_gradient(to, site, module, g)
 
-    def _bias_gradient(self, site: str, module: nn.Module, g: Scaled) -> None:
+    def _bias_gradient(self, to: Recorder, site: str, module: nn.Module, g: Scaled) -> None:
         if getattr(module, "bias", None) is not None:
             summed = g.values.flatten(0, -2).sum(0)
-            self._record_gradient(
-                f"{site}.bias", moments.vector_square(summed, g.scale), summed.numel()
-            )
+            raw = moments.vector_square(summed, g.scale)
+            self._weight_gradient(to, f"{site}.bias", raw, summed.numel())
 
-    def _record_gradient(self, site: str, raw: Tensor, count: int) -> None:
-        self.recorder.add(self._key(site, "weight_grad", "weight_gradient"), raw, count)
+    def _weight_gradient(self, to: Recorder, site: str, raw: Tensor, count: int) -> None:
+        to.add(self._key(site, "weight_grad", "weight_gradient"), raw, count)

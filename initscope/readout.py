@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from threading import Lock
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from initscope.crew import ALONE, Crew, Task
 from initscope.moments import Scaled, central, pieces, scaled
 from initscope.profile import Reading
 
+T = TypeVar("T")
 Raw = npt.NDArray[np.float64]
 Values = dict[str, float]
 
@@ -47,25 +51,18 @@ class Moments(NamedTuple):
 class Recorder:
     """Collects raw reductions without looking at them; :meth:`readings` does, once.
 
-    They are copied into a few long buffers on the device: thousands of tiny tensors, each alive
-    until the end, would pin the memory of the large ones freed between them.
+    Args:
+        crew: who does what is recorded :meth:`beside` the caller's work.
     """
 
-    def __init__(self) -> None:
-        self._entries: list[tuple[Key, int, int, int]] = []
-        self._buffers: list[Tensor] = []
-        self._used = BUFFER
+    def __init__(self, crew: Crew = ALONE) -> None:
+        self.crew = crew
+        self._entries: list[_Entry | Recorder] = []
+        self._buffers = _Buffers()
 
     def add(self, key: Key, raw: Tensor, count: int = 1) -> None:
         """Keep a raw tensor; ``count`` is the number of entries that it was reduced from."""
-        size = raw.numel()
-        if self._used + size > BUFFER:
-            self._buffers.append(torch.zeros(BUFFER, device=raw.device))
-            self._used = 0
-        self._buffers[-1][self._used : self._used + size].copy_(raw.reshape(-1))
-        start = (len(self._buffers) - 1) * BUFFER + self._used
-        self._entries.append((key, count, start, size))
-        self._used += size
+        self._entries.append(_Entry(key, count, *self._buffers.keep(raw)))
 
     def add_moments(self, key: Key, x: Tensor, order: int = 4) -> None:
         """Keep the moments of all entries of a tensor, reduced piece by piece."""
@@ -77,19 +74,76 @@ class Recorder:
         for piece in pieces(x.values):
             self.add(key, central(Scaled(piece, x.scale), order), piece.numel())
 
+    def beside(self, record: Callable[[Recorder], T]) -> Task[T]:
+        """Have ``record`` called with a recorder whose entries come here, in this place.
+
+        The tensors that it reduces must not change before the crew has settled.
+        """
+        part = Recorder()
+        part._buffers = self._buffers  # noqa: SLF001 - a part of this one
+        self._entries.append(part)
+        return self.crew.submit(partial(record, part))
+
+    def _recorded(self) -> Iterator[_Entry]:
+        for entry in self._entries:
+            if isinstance(entry, Recorder):
+                yield from entry._recorded()  # noqa: SLF001 - a part of this one
+            else:
+                yield entry
+
     def readings(self) -> list[Reading]:
         """Copy everything to the host at once and finalise it, in the order recorded."""
-        if not self._buffers:
-            return []
-        flat = torch.cat(self._buffers).cpu().double().numpy()
+        self.crew.settle()
+        flat = self._buffers.on_host()
         grouped: dict[Key, list[tuple[int, Raw]]] = defaultdict(list)
-        for key, count, start, size in self._entries:
+        for key, count, start, size in self._recorded():
             grouped[key].append((count, flat[start : start + size]))
         return [
             Reading(key.layer, key.site, key.direction, name, value)
             for key, group in grouped.items()
             for name, value in _FINALISE[key.kind](group).items()
         ]
+
+
+class _Entry(NamedTuple):
+    """A raw reduction's key, how many entries it is of, and its place in the buffers."""
+
+    key: Key
+    count: int
+    start: int
+    size: int
+
+
+class _Buffers:
+    """A few long buffers on the device.
+
+    Thousands of tiny tensors, each alive until the end, would pin the memory of the large ones
+    freed between them.
+    """
+
+    def __init__(self) -> None:
+        self._buffers: list[Tensor] = []
+        self._used = BUFFER
+        self._lock = Lock()
+
+    def keep(self, raw: Tensor) -> tuple[int, int]:
+        """Copy a raw tensor; return its place and size."""
+        size = raw.numel()
+        with self._lock:
+            if self._used + size > BUFFER:
+                self._buffers.append(torch.zeros(BUFFER, device=raw.device))
+                self._used = 0
+            there = self._buffers[-1][self._used : self._used + size]
+            start = (len(self._buffers) - 1) * BUFFER + self._used
+            self._used += size
+        there.copy_(raw.reshape(-1))
+        return start, size
+
+    def on_host(self) -> Raw:
+        """Copy all of them to the host, in float64."""
+        if not self._buffers:
+            return np.empty(0)
+        return torch.cat(self._buffers).cpu().double().numpy()
 
 
 def _moments(count: int, raw: Raw) -> Moments:

@@ -9,15 +9,17 @@ before the end.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from initscope.config import GPTConfig
+from initscope.crew import Task, crew
 from initscope.derive import derived
 from initscope.ends import Ends
 from initscope.gpt import Block
-from initscope.plan import Painter, Plan
+from initscope.plan import Finish, Painter, Plan
 from initscope.probe import Probe, pull_back
 from initscope.profile import Reading
 from initscope.readout import Recorder
@@ -29,51 +31,70 @@ BLOCK_SITES = (
     "resid_post",
 )  # fmt: skip
 
+WORKING = 3  # blocks that a crew works on at once
+
 
 def measure(plan: Plan, ids: Tensor, seed: int) -> list[Reading]:
     """Measure one seed on token ids (B, T + 1): T inputs, each with the id that follows it."""
-    recorder = Recorder()
-    painter = Painter(plan, seed, recorder)
-    ends = Ends(plan, painter, ids)
-    stream = _BlockStream(plan, painter, recorder)
-    x = stream.forward(ends.embed())
-    gradient = ends.loss(x, backward=plan.backward)
-    if gradient is not None:
-        ends.embedding_gradient(stream.backward(gradient))
-    return derived(plan.config, plan.rule, recorder.readings())
+    with crew(plan.allocation.device) as beside:
+        recorder = Recorder(beside)
+        painter = Painter(plan, seed, recorder)
+        ends = Ends(plan, painter, ids)
+        stream = _BlockStream(plan, painter, recorder)
+        x = stream.forward(ends.embed())
+        gradient = ends.loss(x, backward=plan.backward)
+        if gradient is not None:
+            ends.embedding_gradient(stream.backward(gradient))
+        readings = recorder.readings()
+    return derived(plan.config, plan.rule, readings)
 
 
 class _BlockStream:
-    """The blocks, one at a time: forward, then backward over the inputs that forward kept."""
+    """The blocks, one at a time: forward, then backward over the inputs that forward kept.
+
+    With a crew there are three working blocks: in backward one passes the gradient back, one is
+    recomputed for the next turn, and one is drawn for the turn after it.
+    """
 
     def __init__(self, plan: Plan, painter: Painter, recorder: Recorder) -> None:
         self.plan, self.painter, self.recorder = plan, painter, recorder
+        self.crew = recorder.crew
         self._inputs: Tensor | None = None
-        self._kept: dict[int, Block] = {}
-        self._working = self._new_block()
-        self._drawn = -1  # the layer whose weights the working block holds
-        size = sum(p.numel() * p.element_size() for p in self._working.parameters())
+        self._working = [self._new_block() for _ in range(WORKING if self.crew else 1)]
+        self._there: dict[int, Block] = {}  # by the layer whose weights they hold, or will hold
+        self._held: dict[int, int] = {}  # the layer that each working block holds
+        self._begun: dict[int, Finish] = {}
+        size = sum(p.numel() * p.element_size() for p in self._working[0].parameters())
         self._first_kept = plan.config.n_layer - plan.keep_bytes // size if plan.backward else size
 
     def _new_block(self) -> Block:
         block = self.plan.allocation.empty(lambda: Block(self.plan.config))
         return block.requires_grad_(requires_grad=False)
 
-    def _block(self, layer: int, *, audit: bool) -> Block:
-        """Return the block with the weights of ``layer``, drawing them unless they are there."""
-        if layer in self._kept:
-            return self._kept[layer]
-        if layer == self._drawn:
-            return self._working
-        block = self._working
-        if layer >= self._first_kept:
-            block = self._kept[layer] = self._new_block()
-        else:
-            self._drawn = layer
-        config = self.plan.config
-        self.painter.draw(block, block_parameters(config, layer), audit=audit)
+    def _begin(self, layer: int, *, audit: bool) -> None:
+        """Begin to draw the weights of ``layer``, unless they are there or on their way."""
+        if layer in self._there or not 0 <= layer < self.plan.config.n_layer:
+            return
+        config, block = self.plan.config, self._place(layer)
+        self._there[layer] = block
+        self._begun[layer] = self.painter.begin(block, block_parameters(config, layer), audit=audit)
         block.set_multipliers(self.plan.rule.multipliers(model_site(config, layer)))
-        return block
+
+    def _place(self, layer: int) -> Block:
+        """Return a block to hold ``layer``: one to be kept, or a working block."""
+        if layer >= self._first_kept:
+            return self._new_block()
+        place = layer % len(self._working)
+        self._there.pop(self._held.get(place, -1), None)
+        self._held[place] = layer
+        return self._working[place]
+
+    def _block(self, layer: int, *, audit: bool) -> Block:
+        """Return the block with the weights of ``layer``."""
+        self._begin(layer, audit=audit)
+        if finish := self._begun.pop(layer, None):
+            finish()
+        return self._there[layer]
 
     def _probe(self, block: Block, layer: int, *, backward: bool) -> AbstractContextManager[Probe]:
         sites = {name: getattr(block, name) for name in _measured_sites(self.plan.config)}
@@ -91,24 +112,53 @@ class _BlockStream:
         for layer in layers:
             if self._inputs is not None:
                 self._inputs[layer] = x
+            self.crew.settle()
             block = self._block(layer, audit=True)
+            if self.crew:
+                self._begin(layer + 1, audit=True)
             with self._probe(block, layer, backward=False):
                 x = block(x)
             self.plan.progress("forward")
         return x
 
     def backward(self, gradient: Tensor) -> Tensor:
-        """Carry the gradient of the stream (B, T, C) back to the embedding."""
-        assert self._inputs is not None, "forward comes first"
+        """Carry the gradient of the stream (B, T, C) back to the embedding.
+
+        A crew recomputes the block before this one, and draws the one before that, meanwhile.
+        """
+        before: Task[_Recomputed] | None = None
         for layer in reversed(range(self.plan.config.n_layer)):
-            block = self._block(layer, audit=False)
-            x = self._inputs[layer].detach().requires_grad_()
-            probe = self._probe(block, layer, backward=True)
-            with probe, block.for_gradient(), torch.enable_grad():
-                gradient = pull_back(block(x), x, gradient)
-            self._kept.pop(layer, None)
+            recomputed = before or self._recompute(layer)
+            self.crew.settle()
+            if self.crew and layer:
+                before = self._recompute(layer - 1)
+                self._begin(layer - 2, audit=False)
+            x, output = recomputed.result()
+            gradient = pull_back(output, x, gradient)
+            if layer >= self._first_kept:
+                del self._there[layer]
             self.plan.progress("backward")
         return gradient
+
+    def _recompute(self, layer: int) -> Task[_Recomputed]:
+        """Have a block run again, so that a gradient can be passed back through it."""
+        assert self._inputs is not None, "forward comes first"
+        block = self._block(layer, audit=False)
+        x = self._inputs[layer].detach().requires_grad_()
+
+        def job() -> _Recomputed:
+            probe = self._probe(block, layer, backward=True)
+            with probe, block.for_gradient(), torch.enable_grad():
+                return _Recomputed(x, block(x))
+
+        return self.crew.submit(job)
+
+
+class _Recomputed(NamedTuple):
+    """A block's input and output (B, T, C), with the graph between them."""
+
+    x: Tensor
+    output: Tensor
 
 
 def _measured_sites(config: GPTConfig) -> list[str]:

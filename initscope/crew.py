@@ -1,0 +1,129 @@
+"""Work beside the signal's way: what nobody waits for yet runs on cores of its own.
+
+A signal goes through a deep model one operation after another, and splitting each of them over
+the cores costs a rendezvous apiece. Weights and statistics do not lie on that way: drawing the
+next block and reducing the last tensors keep the other cores busy instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from threading import Event, Lock
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from initscope.lanes import in_a_lane, workers
+
+T = TypeVar("T")
+
+
+class Task(Generic[T]):
+    """A job that whoever comes first runs, once, without gradients."""
+
+    def __init__(self, job: Callable[[], T]) -> None:
+        self._job: Callable[[], T] | None = job
+        self._claim, self._done = Lock(), Event()
+        self._value: T
+        self._error: Exception | None = None
+
+    def run(self) -> None:
+        """Run the job, unless someone has begun it."""
+        if self._job is None or not self._claim.acquire(blocking=False):
+            return
+        try:
+            with torch.no_grad():
+                self._value = self._job()
+        except Exception as error:  # noqa: BLE001 - raised where the result is asked for
+            self._error = error
+        finally:
+            self._job = None  # and with it the tensors that it held
+            self._done.set()
+
+    def drop(self) -> None:
+        """See to it that the job does not begin any more; wait for it if it has."""
+        if self._claim.acquire(blocking=False):
+            self._job = None
+        else:
+            self._done.wait()
+
+    def result(self) -> T:
+        """Wait for the job; return its value or raise its error."""
+        self._done.wait()
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+class Crew:
+    """The threads beside the one that carries the signal; without any, jobs run at once.
+
+    Args:
+        pool: the threads, if there are some.
+        threads: how many.
+        helps: whether the caller runs jobs too while it waits. It must compute on as many cores
+            as a thread of the pool does, for sums depend on that in their last bits.
+    """
+
+    def __init__(
+        self, pool: Executor | None = None, threads: int = 0, *, helps: bool = False
+    ) -> None:
+        self._pool, self._helps = pool, helps
+        self.strength = max(1, threads + helps)  # how many jobs run at once
+        self._open: list[Task[Any]] = []
+
+    def __bool__(self) -> bool:
+        """Say whether jobs run beside the caller."""
+        return self._pool is not None
+
+    def submit(self, job: Callable[[], T]) -> Task[T]:
+        """Have a job done: at the latest when :meth:`settle` returns."""
+        task = Task(job)
+        if self._pool is None:
+            task.run()
+            task.result()  # raises at once
+        else:
+            self._open.append(task)
+            self._pool.submit(task.run)
+        return task
+
+    def settle(self) -> None:
+        """Wait until all jobs are done; raise what went wrong first."""
+        tasks = self._open
+        if self._helps:
+            for task in tasks:
+                task.run()
+        for task in tasks:
+            task.result()
+        self._open = []
+
+    def dismiss(self) -> None:
+        """Drop the jobs that have not begun, and wait for the others."""
+        for task in self._open:
+            task.drop()
+        self._open = []
+
+
+ALONE = Crew()
+
+
+@contextmanager
+def crew(device: torch.device) -> Iterator[Crew]:
+    """Give half of the caller's cores to a crew, where it computes on several of a CPU's.
+
+    A pass that shares the machine with others in lanes has none: they are each other's.
+    """
+    cores = torch.get_num_threads()
+    beside = cores // 2
+    if device.type != "cpu" or not beside or in_a_lane():
+        yield ALONE
+        return
+    gathered = Crew(workers(beside), beside, helps=cores - beside == 1)
+    torch.set_num_threads(cores - beside)
+    try:
+        yield gathered
+    finally:
+        gathered.dismiss()
+        torch.set_num_threads(cores)
