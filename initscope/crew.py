@@ -7,7 +7,7 @@ next block and reducing the last tensors keep the other cores busy instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from threading import Event, Lock
@@ -73,13 +73,14 @@ class Crew:
         self._pool, self._helps = pool, helps
         self.strength = max(1, threads + helps)  # how many jobs run at once
         self._open: list[Task[Any]] = []
+        self._mark = 0  # how many of them the last call of catch_up has seen
 
     def __bool__(self) -> bool:
         """Say whether jobs run beside the caller."""
         return self._pool is not None
 
     def submit(self, job: Callable[[], T]) -> Task[T]:
-        """Have a job done: at the latest when :meth:`settle` returns."""
+        """Have a job done, at the latest when :meth:`settle` returns."""
         task = Task(job)
         if self._pool is None:
             task.run()
@@ -89,21 +90,30 @@ class Crew:
             self._pool.submit(task.run)
         return task
 
-    def settle(self) -> None:
-        """Wait until all jobs are done; raise what went wrong first."""
-        tasks = self._open
+    def wait(self, tasks: Sequence[Task[Any]]) -> None:
+        """Wait until these are done; raise what went wrong first."""
         if self._helps:
             for task in tasks:
                 task.run()
         for task in tasks:
             task.result()
-        self._open = []
+
+    def catch_up(self) -> None:
+        """Wait for the jobs given before the last call of this, which so bounds what is open."""
+        self.wait(self._open[: self._mark])
+        del self._open[: self._mark]
+        self._mark = len(self._open)
+
+    def settle(self) -> None:
+        """Wait for all jobs."""
+        self.wait(self._open)
+        self._open, self._mark = [], 0
 
     def dismiss(self) -> None:
         """Drop the jobs that have not begun, and wait for the others."""
         for task in self._open:
             task.drop()
-        self._open = []
+        self._open, self._mark = [], 0
 
 
 ALONE = Crew()

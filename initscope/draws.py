@@ -109,7 +109,7 @@ class Drawer:
         ]
 
         def finish() -> dict[str, list[Part]]:
-            crew.settle()
+            crew.wait([job for _, jobs in tasks for job in jobs])
             return {path: [part for job in jobs for part in job.result()] for path, jobs in tasks}
 
         return finish

@@ -77,6 +77,7 @@ class Ends:
     def _cross_entropy(self, x: Tensor, *, backward: bool) -> Tensor | None:
         """Record logits and loss of the head's input (N, C); return its gradient if asked for."""
         recorder, logits = self.recorder, Key(self.config.n_layer, "logits", "forward", "activation")
+        recorder.crew.settle()  # what remains of the blocks would delay one of the parts
         parts = self._parts(x, KEPT_BYTES if backward else 0)
         sums = [
             recorder.beside(lambda to, part=part: part.forward(partial(to.add_moments, logits)))

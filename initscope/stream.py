@@ -112,7 +112,7 @@ class _BlockStream:
         for layer in layers:
             if self._inputs is not None:
                 self._inputs[layer] = x
-            self.crew.settle()
+            self.crew.catch_up()
             block = self._block(layer, audit=True)
             if self.crew:
                 self._begin(layer + 1, audit=True)
@@ -129,7 +129,8 @@ class _BlockStream:
         before: Task[_Recomputed] | None = None
         for layer in reversed(range(self.plan.config.n_layer)):
             recomputed = before or self._recompute(layer)
-            self.crew.settle()
+            self.crew.catch_up()
+            self.crew.wait([recomputed])
             if self.crew and layer:
                 before = self._recompute(layer - 1)
                 self._begin(layer - 2, audit=False)
