@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from threading import Event, Lock
+from queue import SimpleQueue
+from threading import Lock
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -25,14 +26,16 @@ class Task(Generic[T]):
 
     def __init__(self, job: Callable[[], T]) -> None:
         self._job: Callable[[], T] | None = job
-        self._claim, self._done = Lock(), Event()
+        self._claim, self._running = Lock(), Lock()
+        self._running.acquire()
         self._value: T
         self._error: Exception | None = None
 
     def run(self) -> None:
         """Run the job, unless someone has begun it."""
-        if self._job is None or not self._claim.acquire(blocking=False):
+        if not self._claim.acquire(blocking=False):
             return
+        assert self._job is not None
         try:
             with torch.no_grad():
                 self._value = self._job()
@@ -40,18 +43,16 @@ class Task(Generic[T]):
             self._error = error
         finally:
             self._job = None  # and with it the tensors that it held
-            self._done.set()
+            self._running.release()
 
     def drop(self) -> None:
-        """See to it that the job does not begin any more; wait for it if it has."""
-        if self._claim.acquire(blocking=False):
-            self._job = None
-        else:
-            self._done.wait()
+        """See to it that the job does not begin any more."""
+        self._claim.acquire(blocking=False)
 
     def result(self) -> T:
         """Wait for the job; return its value or raise its error."""
-        self._done.wait()
+        with self._running:
+            pass
         if self._error is not None:
             raise self._error
         return self._value
@@ -61,7 +62,7 @@ class Crew:
     """The threads beside the one that carries the signal; without any, jobs run at once.
 
     Args:
-        pool: the threads, if there are some.
+        pool: where the threads come from, if there are some.
         threads: how many.
         helps: whether the caller runs jobs too while it waits. It must compute on as many cores
             as a thread of the pool does, for sums depend on that in their last bits.
@@ -70,24 +71,30 @@ class Crew:
     def __init__(
         self, pool: Executor | None = None, threads: int = 0, *, helps: bool = False
     ) -> None:
-        self._pool, self._helps = pool, helps
         self.strength = max(1, threads + helps)  # how many jobs run at once
+        self._helps = helps
+        self._jobs: SimpleQueue[Task[Any] | None] = SimpleQueue()
         self._open: list[Task[Any]] = []
         self._mark = 0  # how many of them the last call of catch_up has seen
+        self._working = [pool.submit(self._work) for _ in range(threads)] if pool else []
 
     def __bool__(self) -> bool:
         """Say whether jobs run beside the caller."""
-        return self._pool is not None
+        return bool(self._working)
+
+    def _work(self) -> None:
+        while task := self._jobs.get():
+            task.run()
 
     def submit(self, job: Callable[[], T]) -> Task[T]:
         """Have a job done, at the latest when :meth:`settle` returns."""
         task = Task(job)
-        if self._pool is None:
+        if self:
+            self._open.append(task)
+            self._jobs.put(task)
+        else:
             task.run()
             task.result()  # raises at once
-        else:
-            self._open.append(task)
-            self._pool.submit(task.run)
         return task
 
     def wait(self, tasks: Sequence[Task[Any]]) -> None:
@@ -110,17 +117,31 @@ class Crew:
         self._open, self._mark = [], 0
 
     def dismiss(self) -> None:
-        """Drop the jobs that have not begun, and wait for the others."""
+        """Drop the jobs that have not begun, wait for the others, and let the threads go."""
         for task in self._open:
             task.drop()
-        self._open, self._mark = [], 0
+        for _ in self._working:
+            self._jobs.put(None)
+        for worker in self._working:
+            worker.result()
+        self._open, self._mark, self._working = [], 0, []
 
 
 ALONE = Crew()
 
 
 @contextmanager
-def crew(device: torch.device) -> Iterator[Crew]:
+def hired(threads: int, *, helps: bool = False) -> Iterator[Crew]:
+    """Gather a crew, and let it go in the end, whatever happened."""
+    crew = Crew(workers(threads), threads, helps=helps)
+    try:
+        yield crew
+    finally:
+        crew.dismiss()
+
+
+@contextmanager
+def half_of_the_cores(device: torch.device) -> Iterator[Crew]:
     """Give half of the caller's cores to a crew, where it computes on several of a CPU's.
 
     A pass that shares the machine with others in lanes has none: they are each other's.
@@ -130,10 +151,9 @@ def crew(device: torch.device) -> Iterator[Crew]:
     if device.type != "cpu" or not beside or in_a_lane():
         yield ALONE
         return
-    gathered = Crew(workers(beside), beside, helps=cores - beside == 1)
-    torch.set_num_threads(cores - beside)
-    try:
-        yield gathered
-    finally:
-        gathered.dismiss()
-        torch.set_num_threads(cores)
+    with hired(beside, helps=cores - beside == 1) as crew:
+        torch.set_num_threads(cores - beside)
+        try:
+            yield crew
+        finally:
+            torch.set_num_threads(cores)

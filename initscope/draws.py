@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from initscope.crew import ALONE, Crew
-from initscope.lanes import workers
+from initscope.crew import ALONE, Crew, hired
 from initscope.moments import central, pieces, scaled
 from initscope.rules.core import Draw
 
@@ -31,6 +31,7 @@ SQRT2 = math.sqrt(2)
 
 
 Part = tuple[int, Tensor]  # number of entries, raw moments
+Drawn = dict[str, list[Part]]  # by path
 
 
 class Filling(NamedTuple):
@@ -88,31 +89,49 @@ class Drawer:
     def __init__(self, seed: int, crew: Crew | None = None, threads: int | None = None) -> None:
         self.seed, self._crew, self._threads = seed, crew, threads
 
-    def fill(
-        self, fillings: Iterable[Filling], *, statistics: bool = False
-    ) -> dict[str, list[Part]]:
+    def fill(self, fillings: Iterable[Filling], *, statistics: bool = False) -> Drawn:
         """Fill the tensors in place.
 
         Returns, where ``statistics`` are asked for, each path's parts as (count, raw moments).
         """
-        return self.begin(fillings, statistics=statistics)()
+        fillings = list(fillings)
+        with self._gathered(fillings) as crew:
+            return self._begin(fillings, crew, statistics=statistics)()
 
     def begin(
         self, fillings: Iterable[Filling], *, statistics: bool = False
-    ) -> Callable[[], dict[str, list[Part]]]:
-        """Begin to fill the tensors; return what waits for it and then does as :meth:`fill`."""
-        fillings = list(fillings)
-        crew = self._crew or _gathered(fillings, self._threads)
+    ) -> Callable[[], Drawn]:
+        """Have the crew begin to fill the tensors; return what waits for it, as :meth:`fill`.
+
+        Without a crew that works beside the caller, all is filled at once.
+        """
+        if self._crew:
+            return self._begin(fillings, self._crew, statistics=statistics)
+        drawn = self.fill(fillings, statistics=statistics)
+        return lambda: drawn
+
+    def _begin(
+        self, fillings: Iterable[Filling], crew: Crew, *, statistics: bool
+    ) -> Callable[[], Drawn]:
         tasks = [
             (filling.path, [crew.submit(job) for job in self._jobs(filling, statistics=statistics)])
             for filling in fillings
         ]
 
-        def finish() -> dict[str, list[Part]]:
+        def finish() -> Drawn:
             crew.wait([job for _, jobs in tasks for job in jobs])
             return {path: [part for job in jobs for part in job.result()] for path, jobs in tasks}
 
         return finish
+
+    def _gathered(self, fillings: Sequence[Filling]) -> AbstractContextManager[Crew]:
+        """Return those who draw: the given crew, or threads where there are several cores."""
+        on_cpu = all(filling.tensor.device.type == "cpu" for filling in fillings)
+        cores = torch.get_num_threads()
+        # Not alone on one thread of several: the sums of a piece go by the cores of its thread.
+        if self._crew is None and on_cpu and cores > 1:
+            return hired(self._threads or cores)
+        return nullcontext(self._crew or ALONE)
 
     def _jobs(self, filling: Filling, *, statistics: bool) -> Iterator[Callable[[], list[Part]]]:
         """Cut a parameter into jobs, each of which returns the moments of what it drew."""
@@ -126,15 +145,6 @@ class Drawer:
                 for chunk in range(-(-len(span) // size))
             ]
             yield partial(_draw_span, filling, span, size, seeds, statistics=statistics)
-
-
-def _gathered(fillings: Sequence[Filling], threads: int | None) -> Crew:
-    """Return threads to draw with, where there are several cores to draw on."""
-    on_cpu = all(filling.tensor.device.type == "cpu" for filling in fillings)
-    cores = torch.get_num_threads()
-    # Not alone on one thread of several: the sums of a piece go by the cores of its thread.
-    count = threads or cores
-    return Crew(workers(count), count) if on_cpu and cores > 1 else ALONE
 
 
 def _draw_span(

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from initscope.construction import set_multipliers, tie
 from initscope.gpt import Embedding, Head
-from initscope.loss import KEPT_BYTES, LossGradient, VocabularyPart, mean_loss
+from initscope.loss import KEPT_BYTES, LossGradient, Softmax, VocabularyPart, mean_loss
 from initscope.moments import scaled, total_product, vector_square
 from initscope.plan import Painter, Plan
 from initscope.probe import Probe, pull_back
 from initscope.readout import Key, Recorder
 from initscope.sites import embedding_parameters, head_parameters
+
+T = TypeVar("T")
 
 
 class Ends:
@@ -76,25 +80,22 @@ class Ends:
     @torch.no_grad()
     def _cross_entropy(self, x: Tensor, *, backward: bool) -> Tensor | None:
         """Record logits and loss of the head's input (N, C); return its gradient if asked for."""
-        recorder, logits = self.recorder, Key(self.config.n_layer, "logits", "forward", "activation")
-        recorder.crew.settle()  # what remains of the blocks would delay one of the parts
+        self.recorder.crew.settle()  # what remains of the blocks would delay one of the parts
         parts = self._parts(x, KEPT_BYTES if backward else 0)
-        sums = [
-            recorder.beside(lambda to, part=part: part.forward(partial(to.add_moments, logits)))
-            for part in parts
-        ]
-        recorder.crew.settle()
-        loss, log_normaliser = mean_loss([softmax.result() for softmax in sums])
-        recorder.add(Key(self.config.n_layer, "loss", "forward", "loss"), loss)
+        sums = self._all(partial(self._part_forward, part) for part in parts)
+        loss, log_normaliser = mean_loss(sums)
+        self.recorder.add(Key(self.config.n_layer, "loss", "forward", "loss"), loss)
         if not backward:
             return None
-        gradients = [
-            recorder.beside(partial(self._part_backward, part, log_normaliser)) for part in parts
-        ]
-        recorder.crew.settle()
-        passed = [gradient.result() for gradient in gradients]
+        passed = self._all(partial(self._part_backward, part, log_normaliser) for part in parts)
         self._seen = torch.cat([gradient.rows for gradient in passed])
         return torch.stack([gradient.x for gradient in passed]).sum(0)
+
+    def _all(self, records: Iterable[Callable[[Recorder], T]]) -> list[T]:
+        """Have all of them record, at once where there is a crew."""
+        tasks = [self.recorder.beside(record) for record in records]
+        self.recorder.crew.settle()
+        return [task.result() for task in tasks]
 
     def _parts(self, x: Tensor, keep_bytes: int) -> list[VocabularyPart]:
         """Cut the vocabulary into a part for each thread that computes."""
@@ -107,6 +108,10 @@ class Ends:
             )
             for first in range(0, len(weight), height)
         ]  # fmt: skip
+
+    def _part_forward(self, part: VocabularyPart, to: Recorder) -> Softmax:
+        logits = Key(self.config.n_layer, "logits", "forward", "activation")
+        return part.forward(partial(to.add_moments, logits))
 
     def _part_backward(
         self, part: VocabularyPart, log_normaliser: Tensor, to: Recorder

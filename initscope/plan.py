@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -12,7 +13,10 @@ from initscope.construction import Allocation, fillings
 from initscope.draws import Drawer
 from initscope.readout import Key, Recorder
 from initscope.rules.core import Rule
-from initscope.sites import Parameter
+from initscope.sites import Parameter, block_parameters
+
+WORKING = 3  # blocks that a crew works on at once
+WORKING_BYTES = 1 << 30  # what they may take; larger ones are busy enough one at a time
 
 Progress = Callable[[str], None]
 Finish = Callable[[], None]
@@ -20,6 +24,16 @@ Finish = Callable[[], None]
 
 def _silent(_direction: str) -> None:
     """Report no progress."""
+
+
+def block_bytes(config: GPTConfig, item: int) -> int:
+    """Return the size of a block's weights, of ``item`` bytes each."""
+    return item * sum(math.prod(p.shape) for p in block_parameters(config, 0))
+
+
+def working_blocks(config: GPTConfig, item: int) -> int:
+    """Return how many blocks hold weights at once where a crew can work on them."""
+    return WORKING if WORKING * block_bytes(config, item) <= WORKING_BYTES else 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +63,7 @@ class Painter:
 
     def __init__(self, plan: Plan, seed: int, recorder: Recorder) -> None:
         self.plan, self.recorder = plan, recorder
-        self.drawer = Drawer(seed, recorder.crew)
+        self.drawer = Drawer(seed, recorder.crew or None)
 
     def begin(self, module: nn.Module, parameters: Iterable[Parameter], *, audit: bool) -> Finish:
         """Begin to fill a module; return what waits for it.

@@ -80,7 +80,7 @@ class Recorder:
         The tensors that it reduces must not change before the crew has settled.
         """
         part = Recorder()
-        part._buffers = self._buffers  # noqa: SLF001 - a part of this one
+        part._buffers = self._buffers
         self._entries.append(part)
         return self.crew.submit(partial(record, part))
 
@@ -106,10 +106,10 @@ class Recorder:
 
 
 class _Entry(NamedTuple):
-    """A raw reduction's key, how many entries it is of, and its place in the buffers."""
+    """A raw reduction: where it belongs, of how many entries it is, and its place."""
 
     key: Key
-    count: int
+    entries: int
     start: int
     size: int
 

@@ -8,18 +8,18 @@ before the end.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from initscope.config import GPTConfig
-from initscope.crew import Task, crew
+from initscope.crew import ALONE, Crew, Task, half_of_the_cores
 from initscope.derive import derived
 from initscope.ends import Ends
 from initscope.gpt import Block
-from initscope.plan import Finish, Painter, Plan
+from initscope.plan import WORKING, Finish, Painter, Plan, block_bytes, working_blocks
 from initscope.probe import Probe, pull_back
 from initscope.profile import Reading
 from initscope.readout import Recorder
@@ -31,13 +31,11 @@ BLOCK_SITES = (
     "resid_post",
 )  # fmt: skip
 
-WORKING = 3  # blocks that a crew works on at once
-
 
 def measure(plan: Plan, ids: Tensor, seed: int) -> list[Reading]:
     """Measure one seed on token ids (B, T + 1): T inputs, each with the id that follows it."""
-    with crew(plan.allocation.device) as beside:
-        recorder = Recorder(beside)
+    with _crew(plan) as crew:
+        recorder = Recorder(crew)
         painter = Painter(plan, seed, recorder)
         ends = Ends(plan, painter, ids)
         stream = _BlockStream(plan, painter, recorder)
@@ -47,6 +45,12 @@ def measure(plan: Plan, ids: Tensor, seed: int) -> list[Reading]:
             ends.embedding_gradient(stream.backward(gradient))
         readings = recorder.readings()
     return derived(plan.config, plan.rule, readings)
+
+
+def _crew(plan: Plan) -> AbstractContextManager[Crew]:
+    """Return a crew for blocks that are small enough to work on several; else all do one."""
+    several = working_blocks(plan.config, plan.allocation.dtype.itemsize) > 1
+    return half_of_the_cores(plan.allocation.device) if several else nullcontext(ALONE)
 
 
 class _BlockStream:
@@ -64,8 +68,8 @@ class _BlockStream:
         self._there: dict[int, Block] = {}  # by the layer whose weights they hold, or will hold
         self._held: dict[int, int] = {}  # the layer that each working block holds
         self._begun: dict[int, Finish] = {}
-        size = sum(p.numel() * p.element_size() for p in self._working[0].parameters())
-        self._first_kept = plan.config.n_layer - plan.keep_bytes // size if plan.backward else size
+        kept = plan.keep_bytes // block_bytes(plan.config, plan.allocation.dtype.itemsize)
+        self._first_kept = plan.config.n_layer - (kept if plan.backward else 0)
 
     def _new_block(self) -> Block:
         block = self.plan.allocation.empty(lambda: Block(self.plan.config))

@@ -23,13 +23,12 @@ from initscope.devices import choose_device, choose_dtype, free_bytes, require_m
 from initscope.errors import MeasurementError
 from initscope.lanes import side_by_side
 from initscope.options import Options, Report
-from initscope.plan import Plan
+from initscope.plan import Plan, block_bytes, working_blocks
 from initscope.profile import Profile, Run, concat, frame
 from initscope.rules import config_for, get_rule
 from initscope.rules.core import Rule
 from initscope.rules.variants import zeros_perturbed
 from initscope.sites import (
-    block_parameters,
     embedding_parameters,
     head_parameters,
     require_draws,
@@ -210,15 +209,16 @@ class Counter:
 
 
 def needed_bytes(config: GPTConfig, options: Options, item: int) -> int:
-    """Estimate the peak: what surrounds the blocks, two blocks and the boundary activations."""
+    """Estimate the peak: what surrounds the blocks, some blocks and the boundary activations."""
     ends = [*embedding_parameters(config), *head_parameters(config)]
     weights = sum(math.prod(p.shape) for p in ends)
-    block = sum(math.prod(p.shape) for p in block_parameters(config, 0))
+    block = block_bytes(config, item)
+    working = 1 + working_blocks(config, item)
     boundaries = 0 if options.forward_only else config.n_layer
-    kept = min(options.memory, config.n_layer * block * item)
+    kept = min(options.memory, config.n_layer * block)
     tokens_ = options.batch * options.length(config)
     activations = tokens_ * (config.n_embd * (boundaries + 16) + 6 * config.d_ff)
-    return (weights + 2 * block + activations) * item + kept
+    return (weights + activations) * item + working * block + kept
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import pytest
 
 
@@ -15,3 +17,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         reason = f"needs CUDA, and torch {torch.__version__} sees no device"
         for item in on_cuda:
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture
+def on_cores() -> Iterator[Callable[[int], None]]:
+    """Have PyTorch compute on a number of cores, until the test ends."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)

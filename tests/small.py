@@ -23,8 +23,6 @@ def ids(batch: int = 2, length: int = 25, vocab: int = 97) -> torch.Tensor:
 
 def plan(rule: str = "nanogpt", **fields: Any) -> Plan:
     """Plan to measure a rule on :data:`SMALL`; ``fields`` change the shape or the plan."""
-    extra = {
-        name: fields.pop(name) for name in ("backward", "keep_bytes", "threads") if name in fields
-    }
+    extra = {name: fields.pop(name) for name in ("backward", "keep_bytes") if name in fields}
     config = GPTConfig(**{**SMALL, **fields})
     return Plan(config=config, rule=get_rule(rule), allocation=Allocation(), **extra)

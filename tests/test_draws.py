@@ -23,9 +23,11 @@ DRAWS = [
 ]
 
 
-def drawn(draw: Draw, seed: int = 0, path: str = "w", layer: int = 0, **options: int) -> Tensor:
+def drawn(
+    draw: Draw, seed: int = 0, path: str = "w", layer: int = 0, threads: int | None = None
+) -> Tensor:
     tensor = torch.empty(FAN_OUT, FAN_IN)
-    Drawer(seed, **options).fill([Filling(tensor, draw, layer, path)])
+    Drawer(seed, threads=threads).fill([Filling(tensor, draw, layer, path)])
     return tensor
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -108,13 +109,32 @@ def test_many_vocabulary_slices_give_the_same(monkeypatch: pytest.MonkeyPatch) -
         "loss", "second_moment", "variance", "kurtosis", "max_abs", "grad_norm"}})  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "other", [{"keep_bytes": 1 << 30}, {"threads": 1}, {"threads": 5}], ids=str
-)
-def test_kept_blocks_and_threads_change_no_bit(other: dict[str, Any]) -> None:
+def test_kept_blocks_change_no_bit() -> None:
     want = streamed(plan("xavier", n_embd=384, n_head=6), ids())
-    got = streamed(plan("xavier", n_embd=384, n_head=6, **other), ids())
+    got = streamed(plan("xavier", n_embd=384, n_head=6, keep_bytes=1 << 30), ids())
     np.testing.assert_equal(got, want)
+
+
+@pytest.mark.parametrize("rule", ["xavier", "orthogonal"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_crew_changes_no_bit(rule: str, batch: int, on_cores: Callable[[int], None]) -> None:
+    """Half of two cores is one, which the crew's sums are taken on too."""
+    this, tokens = plan(rule, n_embd=384, n_head=6), ids(batch=batch)
+    on_cores(1)
+    want = streamed(this, tokens)
+    on_cores(2)
+    got = streamed(this, tokens)
+    assert got.keys() == want.keys()
+    of_parts = {"logits", "loss", "wte"}  # the vocabulary is cut in two
+    exact = {k for k in want if k[1] not in of_parts and k[2] in {"forward", "weight"}}
+    np.testing.assert_equal({k: got[k] for k in exact}, {k: want[k] for k in exact})
+    assert_equal(got, want)
+
+
+def test_more_cores_give_the_same(on_cores: Callable[[int], None]) -> None:
+    want = streamed(plan("xavier"), ids())
+    on_cores(5)
+    assert_equal(streamed(plan("xavier"), ids()), want)
 
 
 def test_forward_only_gives_the_same_forward() -> None:
