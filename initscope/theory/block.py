@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,11 +54,24 @@ class Trace(NamedTuple):
     post: Added
 
 
-class Gradients(NamedTuple):
-    """The gradient's kernel at every site of one block.
+class Way(NamedTuple):
+    """How a gradient came to where it is in the stream.
 
-    ``fresh`` is the part of the last one that came through the branch.
+    ``fresh`` is the part of it that did not come back over a skip; ``lever`` by how much ln of
+    its mean square falls per unit that the stream's mean square here is larger, through the
+    norms that it has passed: they divide by a stream that this one is part of.
     """
+
+    fresh: float
+    lever: float
+
+    def back(self, skip: float) -> Way:
+        """Return the way before a sublayer's sum."""
+        return Way(self.fresh, skip**2 * self.lever)
+
+
+class Gradients(NamedTuple):
+    """The gradient's kernel at every site of one block, and what is known of the last one."""
 
     post: Array
     down: Array
@@ -69,7 +83,7 @@ class Gradients(NamedTuple):
     passed: Passed
     norm_1: Array
     pre: Array
-    fresh: float
+    way: Way
 
 
 class Block:
@@ -138,32 +152,49 @@ class Block:
             return Added(branch, normed, normed.kernel, share, excess)
         return Added(branch, normed, total, share, excess)
 
-    def backward(self, gradient: Array, fresh: float, trace: Trace) -> Gradients:
-        """Carry the gradient's kernel from the block's end to its start.
-
-        ``fresh`` is the part of it that did not come back over a skip.
-        """
-        layer, maps = trace.layer, trace.layer.maps
-        skip, down = self._split(gradient, fresh, trace.post, layer, "norm_2")
+    def backward(self, gradient: Array, way: Way, trace: Trace) -> Gradients:
+        """Carry the gradient's kernel from the block's end to its start."""
+        layer = trace.layer
+        skip, down = self._split(gradient, way, trace.post, layer, "norm_2")
         returned = mlp.backward(self.config, down, trace.hidden, layer)
-        branch = self._through(returned.x, trace.norm_2, maps.get("norm_2"), trace.mid.rough)
+        way = way.back(layer.factors.skip_mlp)
+        branch = self._before_back(returned.x, trace, "norm_2", way)
         mid = skip + branch
-        skip, out = self._split(mid, self._part(branch, mid), trace.mid, layer, "norm_1")
-        attn = out * maps["attn_out"].scale
+        way = self._met(way, branch, mid, trace.mid.stream)
+        skip, out = self._split(mid, way, trace.mid, layer, "norm_1")
+        attn = out * layer.maps["attn_out"].scale
         passed = self.attention.backward(attn, trace.mixed, layer)
-        branch = self._through(passed.x, trace.norm_1, maps.get("norm_1"), trace.rough)
+        way = way.back(layer.factors.skip_attn)
+        branch = self._before_back(passed.x, trace, "norm_1", way)
         pre = skip + branch
         return Gradients(
             gradient, down, returned, returned.x, mid, out, attn, passed, passed.x, pre,
-            self._part(branch, pre),
+            self._met(way, branch, pre, trace.pre),
         )  # fmt: skip
 
-    def _part(self, branch: Array, total: Array) -> float:
-        whole = self.batch.mean(total)
-        return self.batch.mean(branch) / whole if whole > 0 else 1.0
+    def _met(self, way: Way, branch: Array, total: Array, stream: Array) -> Way:
+        """Return the way of a gradient where branch and skip have met."""
+        whole, square = self.batch.mean(total), self.batch.mean(stream)
+        part = self.batch.mean(branch) / whole if whole > 0 else 1.0
+        divided = self.config.norms_input and square > 0
+        return Way(part, way.lever + (part / square if divided else 0.0))
+
+    def _before_back(self, gradient: Array, trace: Trace, name: str, way: Way) -> Array:
+        """Pass a branch's gradient back through the norm that precedes it.
+
+        A stream that is larger than its mean makes this norm pass less back, and later ones too:
+        on average the product of both is larger than that of their means.
+        """
+        first = name == "norm_1"
+        normed, rough = (trace.norm_1, trace.rough) if first else (trace.norm_2, trace.mid.rough)
+        if normed is None:
+            return gradient
+        gradient = self._through(gradient, normed, trace.layer.maps[name], rough)
+        square = self.batch.mean(trace.pre if first else trace.mid.stream)
+        return gradient * math.exp((rough + 2 / self.config.n_embd) * square * way.lever)
 
     def _split(
-        self, gradient: Array, fresh: float, added: Added, layer: Layer, name: str
+        self, gradient: Array, way: Way, added: Added, layer: Layer, name: str
     ) -> tuple[Array, Array]:
         """Return the gradient on the skip and at the branch's own output."""
         factors = layer.factors
@@ -174,7 +205,7 @@ class Block:
         if self.config.norm == "post":
             # What came back over a skip is already orthogonal to the norm's directions, up to
             # what the branch has turned the stream by.
-            lost = fresh + (1 - fresh) * added.share / 2
+            lost = way.fresh + (1 - way.fresh) * added.share / 2
             gradient = self._through(gradient, added.normed, layer.maps[name], added.rough, lost)
         branch = scale**2 * gradient
         if self.config.norm == "sandwich":

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from initscope.config import GPTConfig
 from initscope.rules.core import Rule
 from initscope.sites import embedding_parameters, head_parameters, model_site
+from initscope.theory.block import Way
 from initscope.theory.gains import Map, variance
 from initscope.theory.kernels import Batch, Norm, Normed, own
 from initscope.theory.matches import Matches
@@ -162,3 +163,8 @@ class Ends:
             return gradient
         passed = self.norm.backward(gradient, loss.normed, self.gain)
         return passed * (1 + rough + 2 / self.config.n_embd)
+
+    def way(self, stream: Array) -> Way:
+        """Return how the gradient comes to the last block's end: the final norm divides it."""
+        square = self.batch.mean(stream)
+        return Way(1.0, 1 / square if self.config.final_norm and square > 0 else 0.0)

@@ -182,7 +182,7 @@ class _Depth:
         if at_head is None:
             return None
         gradient = self.ends.back(at_head, loss, gone.end.rough)
-        for found in recursion.backward(self.block, gone.steps, gradient):
+        for found in recursion.backward(self.block, gone.steps, gradient, self.ends.way(stream)):
             record_gradients(self.series, self.block, found, self.drift)
             gradient = found[2].pre
         record_ends(self.series, self.ends, loss, gradient)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from initscope.theory.block import Block, Gradients, Trace
+from initscope.theory.block import Block, Gradients, Trace, Way
 from initscope.theory.gains import Gains
 from initscope.theory.kernels import own
 
@@ -203,26 +203,25 @@ def _limit(block: Block, step: Step) -> str:
 
 
 def backward(
-    block: Block, steps: list[Step], gradient: Array
+    block: Block, steps: list[Step], gradient: Array, way: Way
 ) -> Iterator[tuple[float, Trace, Gradients]]:
     """Carry the gradient's kernel back to the embedding.
 
     Yields, from the last to the first, a layer (a stride's middle), its kernels and gradients.
     """
-    fresh = 1.0
     for step in reversed(steps):
         last = step.stop - 1
         while last >= step.start:
-            found = block.backward(gradient, fresh, step.trace)
+            found = block.backward(gradient, way, step.trace)
             size = min(last - step.start + 1, _steady(block, gradient, found))
             if size == 1:
                 gradient = found.pre
             else:
                 middle = _powered(block, gradient, gradient, found, (size - 1) / 2)
-                found = block.backward(middle, found.fresh, step.trace)
+                found = block.backward(middle, found.way, step.trace)
                 gradient = _powered(block, gradient, middle, found, size)
             yield last - (size - 1) / 2, step.trace, found
-            last, fresh = last - size, found.fresh
+            last, way = last - size, _further(way, found.way, size)
 
 
 def _turned(block: Block, gradient: Array, found: Gradients) -> tuple[float, Array]:
@@ -237,6 +236,11 @@ def _steady(block: Block, gradient: Array, found: Gradients) -> int:
     """Return over how many blocks alike a gradient's shape changes little."""
     change = float(np.abs(_turned(block, gradient, found)[1]).max())
     return max(1, int(min(TURN / max(change, 1e-9), 1e6)))
+
+
+def _further(before: Way, after: Way, size: int) -> Way:
+    """Return the way after a stride, given that after its first block."""
+    return Way(after.fresh, before.lever + size * (after.lever - before.lever))
 
 
 def _powered(block: Block, gradient: Array, at: Array, found: Gradients, times: float) -> Array:
