@@ -22,8 +22,7 @@ class Mixed(NamedTuple):
     ``query`` and ``key`` are as they meet (qk-norm applied), ``turned`` the key's pairs after
     rotation. ``common`` (P, P + 1) is E Σ_j a_tj a_sj, and ``contrast`` what of it a softmax
     passes back; ``apart_key`` and ``apart_value`` (P,) are what distinguishes the keys, and the
-    values, that a query sees. ``twins`` is by how much more pairs of keys differ than their
-    positions say.
+    values, that a query sees. ``alike`` are relative variances of that: of a pair, of all keys.
     """
 
     q: Array
@@ -38,7 +37,7 @@ class Mixed(NamedTuple):
     apart_key: Array
     apart_value: Array
     inverse: tuple[Array, Array] | None
-    twins: float
+    alike: tuple[float, float]
 
 
 class Passed(NamedTuple):
@@ -65,12 +64,8 @@ class Attention:
         rotation = batch.at.turned(config.head_size, config.rope_theta) if turns else None
         return cls(config, batch, rotation)
 
-    def forward(self, x: Array, layer: Layer, twins: float) -> Mixed:
-        """Mix the input's kernel (S, P, P + 1).
-
-        ``twins`` is the variance of the keys' cosine over pairs that is due to repeated tokens;
-        a finite width adds 1/n_embd.
-        """
+    def forward(self, x: Array, layer: Layer, alike: tuple[float, float]) -> Mixed:
+        """Mix the input's kernel (S, P, P + 1); ``alike`` as in :class:`Mixed`."""
         q, k, v = (layer.maps[role].scale * x + layer.maps[role].shift for role in ("q", "k", "v"))
         query, key, inverse = self._met(q, k)
         at, turned = self.batch.at, self._rotated(key)
@@ -88,7 +83,7 @@ class Attention:
         mixed += scale * query * outer(tilt)
         return Mixed(
             q, k, v, mixed, query, turned, logit, common, contrast, apart_key, apart_value,
-            inverse, twins + 1 / self.config.n_embd,
+            inverse, alike,
         )  # fmt: skip
 
     def _met(self, q: Array, k: Array) -> tuple[Array, Array, tuple[Array, Array] | None]:
@@ -121,6 +116,7 @@ class Attention:
         """Pass back the gradient's kernel at attention's output."""
         scale = layer.factors.attention**2
         v = self._values(gradient, mixed.common)
+        scale *= 1 + mixed.alike[1]  # keys and values are apart together
         q = scale * gradient * self._query(mixed)
         k = np.zeros_like(v)
         k[0] = scale * self._keys(gradient[0], mixed)
@@ -162,7 +158,7 @@ class Attention:
         smooth += (v_row @ attend.T) * (k_row @ attend.T)
         factor = pack(smooth, _diagonal(smooth))
         lower = self.batch.at.lower
-        factor[0] += (mixed.contrast + mixed.twins) * (mixed.apart_key * mixed.apart_value)[lower]
+        factor[0] += (mixed.contrast + mixed.alike[0]) * (mixed.apart_key * mixed.apart_value)[lower]
         return factor
 
     def _keys(self, gradient: Array, mixed: Mixed) -> Array:

@@ -12,25 +12,24 @@ from initscope.config import GPTConfig
 from initscope.sites import block_parameters
 from initscope.theory import mlp
 from initscope.theory.attention import Attention, Mixed, Passed
+from initscope.theory.fluctuation import Fluctuation, Response, Size, wishart
 from initscope.theory.gains import Layer, Map
-from initscope.theory.kernels import Batch, Norm, Normed
+from initscope.theory.kernels import Batch, Norm, Normed, own
 from initscope.theory.mlp import Hidden, Returned
 
 Array = npt.NDArray[np.floating[Any]]
 
-# Relative variance of |f|² beyond a normal vector's 2/width: what the weights that all features
-# share bring in. Attention's value and output maps add 2/width each; an MLP's hidden units
-# E φ⁴ / (E φ²)² - 1 over their number, which is about this for units of unit variance.
-_ROUGH_ATTENTION = 4.0
-_ROUGH_UNIT = {"relu": 5.0, "relu2": 22.0, "swiglu": 18.0, "geglu": 18.0}
-_ROUGH_OTHER = 6.0
+# Relative variance of |f|² that attention's value map brings in, times the width; its output
+# map's is that of any normal vector.
+_VALUES = 2.0
 
 
 class Added(NamedTuple):
     """One branch and its sum with the stream.
 
     ``normed`` is the norm that sandwich puts on the branch, or post on the sum; ``share`` is the
-    branch's part of the sum's mean square, ``rough`` the sum's excess variance of |x|².
+    branch's part of the sum's mean square. ``rough`` is the relative variance of the square that
+    the norm divides by, ``moves`` the fluctuation of the stream that leaves.
     """
 
     branch: Array
@@ -38,6 +37,7 @@ class Added(NamedTuple):
     stream: Array
     share: float
     rough: float
+    moves: Fluctuation
 
 
 class Trace(NamedTuple):
@@ -45,7 +45,7 @@ class Trace(NamedTuple):
 
     layer: Layer
     pre: Array
-    rough: float
+    moves: Fluctuation
     norm_1: Normed | None
     mixed: Mixed
     mid: Added
@@ -94,63 +94,102 @@ class Block:
         self.norm = Norm.of(config)
         self.labels = frozenset(parameter.label for parameter in block_parameters(config, 0))
         self.attention = Attention.of(config, batch)
-        self.rough_attention = _ROUGH_ATTENTION / config.n_embd
-        self.rough_mlp = _ROUGH_UNIT.get(config.activation, _ROUGH_OTHER) / config.d_ff
 
-    def forward(self, stream: Array, rough: float, twins: float, layer: Layer) -> Trace:
-        """Carry the stream's kernel (S, P, P + 1) through the block.
-
-        ``rough`` is the excess variance of |x|², ``twins`` what repeated tokens add to that of
-        the tokens' cosines.
-        """
+    def forward(self, stream: Array, moves: Fluctuation, layer: Layer) -> Trace:
+        """Carry the stream's kernel (S, P, P + 1) through the block, and how it fluctuates."""
         factors = layer.factors
-        norm_1 = self._before(stream, layer, "norm_1")
-        mixed = self.attention.forward(stream if norm_1 is None else norm_1.kernel, layer, twins)
+        norm_1 = self._before(stream, moves, layer, "norm_1")
+        x = stream if norm_1 is None else norm_1.kernel
+        mixed = self.attention.forward(x, layer, moves.alike(self.size(stream)))
         out = _mapped(mixed.out, layer.maps["attn_out"])
-        skips = factors.skip_attn, factors.branch_attn
-        mid = self._add(stream, out, (layer, "norm_1"), skips, (rough, self.rough_attention))
-        norm_2 = self._before(mid.stream, layer, "norm_2")
-        hidden = mlp.forward(self.config, mid.stream if norm_2 is None else norm_2.kernel, layer)
+        skips, rough = (factors.skip_attn, factors.branch_attn), _VALUES / self.config.n_embd
+        gain = self._attention_gain(x, mixed, layer)
+        mid = self._add((stream, moves), out, (layer, "norm_1"), skips, (gain, rough))
+        norm_2 = self._before(mid.stream, mid.moves, layer, "norm_2")
+        x = mid.stream if norm_2 is None else norm_2.kernel
+        hidden = mlp.forward(self.config, x, layer)
         down = _mapped(hidden.act, layer.maps["mlp_down"])
-        skips = factors.skip_mlp, factors.branch_mlp
-        rough = self.rough_after(mid)
-        post = self._add(mid.stream, down, (layer, "norm_2"), skips, (rough, self.rough_mlp))
-        return Trace(layer, stream, rough, norm_1, mixed, mid, norm_2, hidden, post)
+        skips, rough = (factors.skip_mlp, factors.branch_mlp), mlp.roughness(self.config, hidden)
+        gain = self._mlp_gain(x, hidden, layer)
+        post = self._add((mid.stream, mid.moves), down, (layer, "norm_2"), skips, (gain, rough))
+        return Trace(layer, stream, moves, norm_1, mixed, mid, norm_2, hidden, post)
 
-    def rough_after(self, added: Added) -> float:
-        """Return the excess variance of |x|² in the stream: post-norm leaves |x|² none at all."""
-        return -2 / self.config.n_embd if self.config.norm == "post" else added.rough
+    def size(self, kernel: Array) -> Size:
+        """Return a kernel's means over tokens and over pairs."""
+        return Size(self.batch.mean(kernel), self.batch.between(kernel))
 
-    def _before(self, stream: Array, layer: Layer, name: str) -> Normed | None:
-        if self.config.norm not in {"pre", "sandwich"}:
+    def _attention_gain(self, x: Array, mixed: Mixed, layer: Layer) -> Response:
+        gain = layer.maps["v"].scale * layer.maps["attn_out"].scale * self.batch.mean(x)
+        common = self.size(mixed.common[None])
+        return Response(gain * (1 - common.square), gain * (1 - common.shared), 0.0)
+
+    def _mlp_gain(self, x: Array, hidden: Hidden, layer: Layer) -> Response:
+        slope = mlp.slope(hidden, layer)
+        shared = layer.maps["mlp_down"].scale * self.batch.between(slope) * self.batch.mean(x)
+        return Response(0.0, shared, shared)
+
+    def _before(
+        self, stream: Array, moves: Fluctuation, layer: Layer, name: str
+    ) -> Normed | None:
+        if not self.config.norms_input:
             return None
-        return self.norm.forward(stream, layer.maps[name])
+        normed = self.norm.forward(stream, layer.maps[name])
+        return self._turned(normed, stream, moves)
+
+    def _turned(self, normed: Normed, stream: Array, moves: Fluctuation) -> Normed:
+        """Correct a norm's output for the cosines' bias, which goes with ρ(1 - ρ)."""
+        size = self.size(stream)
+        rho = size.cosine
+        if not 1e-6 < rho < 1 - 1e-6:
+            return normed
+        roots = np.sqrt(own(stream))
+        cosine = stream[..., :-1] / np.maximum(np.multiply.outer(roots, roots), 1e-300)
+        bias = moves.bias(size) * cosine * (1 - cosine) / (rho * (1 - rho))
+        kernel = normed.kernel.copy()
+        square = np.sqrt(own(kernel))
+        kernel[..., :-1] += bias * np.multiply.outer(square, square)
+        return Normed(kernel, normed.inverse)
 
     def _add(
         self,
-        stream: Array,
+        stream: tuple[Array, Fluctuation],
         branch: Array,
         norm: tuple[Layer, str],
         factors: tuple[float, float],
-        rough: tuple[float, float],
+        response: tuple[Response, float],
     ) -> Added:
         layer, name = norm
+        (before, moves), (gain, rough) = stream, response
         skip, scale = factors[0] ** 2, factors[1] ** 2
         normed = None
         added = branch
+        width, own_size = 2 / self.config.n_embd, self.size(branch)
+        drawn = wishart(own_size, rough)
         if self.config.norm == "sandwich":
             normed = self.norm.forward(branch, layer.maps[f"{name}_out"])
             added = normed.kernel
-        total = skip * stream + scale * added
+            ratio = self.batch.mean(added) / max(own_size.square, 1e-300)
+            gain = gain.normed(own_size, ratio)
+            drawn = wishart(own_size, rough + width).normed(own_size, ratio)
+            drawn = drawn.plus(wishart(self.size(added), width), -1.0)
+        total = skip * before + scale * added
         part, whole = scale * self.batch.mean(added), self.batch.mean(total)
         share = part / whole if whole > 0 else 0.0
-        excess = (1 - share) ** 2 * rough[0] + share**2 * rough[1]
-        if self.config.norm == "post":
-            # Behind the first norm the stream comes centred, and with no variance of |x|².
-            uncentred = share if rough[0] < 0 else 1.0
-            normed = self.norm.forward(total, layer.maps[name], uncentred)
-            return Added(branch, normed, normed.kernel, share, excess)
-        return Added(branch, normed, total, share, excess)
+        size = self.size(before)
+        moves = moves.after(size, gain.scaled(scale / skip)).scaled(skip) if skip else moves.scaled(0)
+        # The sum of normal features is one, with the sum's kernel.
+        moves = moves.plus(drawn.scaled(scale)).plus(wishart(self.size(total), width))
+        moves = moves.plus(wishart(size, width).scaled(skip), -1.0)
+        relative = width + rough if self.config.norm == "sandwich" else moves.relative(self.size(total))
+        if self.config.norm != "post":
+            return Added(branch, normed, total, share, relative, moves)
+        # Behind the first norm the stream comes centred already.
+        uncentred = share if stream[1].square + stream[1].own == 0 else 1.0
+        normed = self.norm.forward(total, layer.maps[name], uncentred)
+        normed = self._turned(normed, total, moves)
+        ratio = self.batch.mean(normed.kernel) / max(whole, 1e-300)
+        moves = moves.normed(self.size(total), ratio)
+        return Added(branch, normed, normed.kernel, share, relative, moves)
 
     def backward(self, gradient: Array, way: Way, trace: Trace) -> Gradients:
         """Carry the gradient's kernel from the block's end to its start."""
@@ -186,12 +225,13 @@ class Block:
         on average the product of both is larger than that of their means.
         """
         first = name == "norm_1"
-        normed, rough = (trace.norm_1, trace.rough) if first else (trace.norm_2, trace.mid.rough)
+        normed, moves = (trace.norm_1, trace.moves) if first else (trace.norm_2, trace.mid.moves)
         if normed is None:
             return gradient
+        size = self.size(trace.pre if first else trace.mid.stream)
+        rough = moves.relative(size)
         gradient = self._through(gradient, normed, trace.layer.maps[name], rough)
-        square = self.batch.mean(trace.pre if first else trace.mid.stream)
-        return gradient * math.exp((rough + 2 / self.config.n_embd) * square * way.lever)
+        return gradient * math.exp(rough * size.square * way.lever)
 
     def _split(
         self, gradient: Array, way: Way, added: Added, layer: Layer, name: str
@@ -199,9 +239,9 @@ class Block:
         """Return the gradient on the skip and at the branch's own output."""
         factors = layer.factors
         if name == "norm_1":
-            skip, scale, rough = factors.skip_attn, factors.branch_attn, self.rough_attention
+            skip, scale = factors.skip_attn, factors.branch_attn
         else:
-            skip, scale, rough = factors.skip_mlp, factors.branch_mlp, self.rough_mlp
+            skip, scale = factors.skip_mlp, factors.branch_mlp
         if self.config.norm == "post":
             # What came back over a skip is already orthogonal to the norm's directions, up to
             # what the branch has turned the stream by.
@@ -209,7 +249,7 @@ class Block:
             gradient = self._through(gradient, added.normed, layer.maps[name], added.rough, lost)
         branch = scale**2 * gradient
         if self.config.norm == "sandwich":
-            branch = self._through(branch, added.normed, layer.maps[f"{name}_out"], rough)
+            branch = self._through(branch, added.normed, layer.maps[f"{name}_out"], added.rough)
         return skip**2 * gradient, branch
 
     def _through(
@@ -224,7 +264,7 @@ class Block:
         if normed is None or gain is None:
             return gradient
         passed = self.norm.backward(gradient, normed, gain, lost)
-        return passed * (1 + rough + 2 / self.config.n_embd)
+        return passed * (1 + rough)
 
 
 def _mapped(kernel: Array, linear: Map) -> Array:

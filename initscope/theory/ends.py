@@ -13,6 +13,7 @@ from initscope.config import GPTConfig
 from initscope.rules.core import Rule
 from initscope.sites import embedding_parameters, head_parameters, model_site
 from initscope.theory.block import Way
+from initscope.theory.fluctuation import Fluctuation, Size, wishart
 from initscope.theory.gains import Map, variance
 from initscope.theory.kernels import Batch, Norm, Normed, own
 from initscope.theory.matches import Matches
@@ -81,6 +82,13 @@ class Ends:
             kernel[1, :, :-1] = self.wte * self.matches.across
             kernel[1, :, -1] = self.wte * self.matches.across + self.wpe
         return kernel * self.embed**2
+
+    def moves(self, start: Array) -> Fluctuation:
+        """Return how the embedding's kernel fluctuates, and what repeated tokens add to pairs."""
+        size = Size(self.batch.mean(start), self.batch.between(start))
+        found = wishart(size, 2 / self.config.n_embd)
+        twins = self.matches.twins * (self.wte * self.embed**2) ** 2
+        return found._replace(apart=found.apart + twins)
 
     def loss(self, stream: Array, skipped: float) -> Loss:
         """Return the loss on the last block's kernel.
@@ -162,7 +170,7 @@ class Ends:
         if loss.normed is None:
             return gradient
         passed = self.norm.backward(gradient, loss.normed, self.gain)
-        return passed * (1 + rough + 2 / self.config.n_embd)
+        return passed * (1 + rough)
 
     def way(self, stream: Array) -> Way:
         """Return how the gradient comes to the last block's end: the final norm divides it."""

@@ -42,6 +42,12 @@ class Expansion:
         x = np.sqrt(np.asarray(variance, float))[..., None] * _Z
         return self.function(x)[0] @ _WEIGHT
 
+    def peaked(self, variance: float) -> float:
+        """E φ(u)⁴ / (E φ(u)²)² for Var u = ``variance``; that of a line where it is 0."""
+        square = self.function(np.sqrt(variance) * _Z)[0] ** 2
+        mean = float(square @ _WEIGHT)
+        return float(square**2 @ _WEIGHT) / mean**2 if mean > 0 else 3.0
+
     def dual(self, a: Array, b: Array, c: Array) -> tuple[Array, Array]:
         """E φ(u)φ(v) and E φ'(u)φ'(v); the variances broadcast with the covariance c."""
         a, b, c = np.broadcast_arrays(a, b, c)

@@ -73,3 +73,19 @@ def mean(config: GPTConfig, hidden: Hidden) -> Array:
     if hidden.gate is not None:
         return np.zeros(len(hidden.up[0]))
     return ACTIVATIONS[config.activation].mean(own(hidden.up))
+
+
+def slope(hidden: Hidden, layer: Layer) -> Array:
+    """Derivative of the hidden layer's kernel by the input's, for pairs of tokens."""
+    maps = layer.maps
+    if hidden.gate is None:
+        return hidden.dual.slope * maps["mlp_up"].scale
+    gated = hidden.dual.slope * maps["mlp_gate"].scale * hidden.up
+    return gated + hidden.dual.value * maps["mlp_up"].scale
+
+
+def roughness(config: GPTConfig, hidden: Hidden) -> float:
+    """Relative variance of the hidden layer's mean square, its units being independent."""
+    inner = own(hidden.up if hidden.gate is None else hidden.gate)
+    peaked = ACTIVATIONS[config.activation].peaked(float(inner.mean()))
+    return (peaked * (1 if hidden.gate is None else 3) - 1) / config.d_ff

@@ -148,8 +148,8 @@ class _Depth:
         self.ends = Ends.of(config, rule, pairs, found)
         self._prescribed()
         start = self.ends.start()
-        state = State(start, 0.0, 1.0, self.ends.wte * self.ends.embed**2)
-        gone = recursion.forward(self.block, self.gains, state, found.twins)
+        state = State(start, self.ends.moves(start), 1.0)
+        gone = recursion.forward(self.block, self.gains, state)
         self.remark, self.last = gone.remark, gone.steps[-1].stop - 1 if gone.steps else -1
         for step in gone.steps:
             record_activations(self.series, self.block, step)
@@ -181,7 +181,7 @@ class _Depth:
         record_head(self.series, self.ends, loss, at_head)
         if at_head is None:
             return None
-        gradient = self.ends.back(at_head, loss, gone.end.rough)
+        gradient = self.ends.back(at_head, loss, gone.end.moves.relative(self.block.size(stream)))
         for found in recursion.backward(self.block, gone.steps, gradient, self.ends.way(stream)):
             record_gradients(self.series, self.block, found, self.drift)
             gradient = found[2].pre

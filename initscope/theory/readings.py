@@ -53,8 +53,7 @@ def record_activations(series: Series, block: Block, step: Step) -> None:
             continue
         series.add(step.place, one.site, "forward", **moments(batch, one))
         if one.site in STREAM:
-            rough = trace.rough if one.site == "resid_pre" else trace.post.rough
-            series.add(step.place, one.site, "forward", **stream(batch, one, rough))
+            series.add(step.place, one.site, "forward", **stream(batch, one))
     if not series.wants("attn"):
         return
     for site, ratio in _branch_ratios(batch, trace):
@@ -82,7 +81,7 @@ def activations(block: Block, trace: Trace) -> Iterator[Activation]:
     config, mixed, hidden = block.config, trace.mixed, trace.hidden
     d, kv, ff = config.n_embd, config.kv_width, config.d_ff
     after = free(block.norm, d) if config.norm == "post" else d
-    yield Activation("resid_pre", trace.pre, after if trace.rough < 0 else d)
+    yield Activation("resid_pre", trace.pre, d if trace.moves.square + trace.moves.own else after)
     yield Activation("q", mixed.q, d)
     yield Activation("k", mixed.k, kv)
     yield Activation("v", mixed.v, kv)

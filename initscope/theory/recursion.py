@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from initscope.theory.block import Block, Gradients, Trace, Way
+from initscope.theory.fluctuation import Fluctuation
 from initscope.theory.gains import Gains
 from initscope.theory.kernels import own
 
@@ -34,20 +35,13 @@ LARGEST = 1e37  # beyond, float32 holds no activation's square
 class State(NamedTuple):
     """The stream between two blocks.
 
-    ``rough`` is the excess variance of |x|², ``skipped`` the factor that skips and norms have
-    put on the embedding so far, ``token`` the mean square of the token's own part.
+    ``moves`` is how the kernel fluctuates, ``skipped`` the factor that skips and norms have put
+    on the embedding so far.
     """
 
     kernel: Array
-    rough: float
+    moves: Fluctuation
     skipped: float
-    token: float
-
-    @property
-    def own_share(self) -> float:
-        """Share of the stream's mean square that is still the token's own embedding."""
-        square = float(own(self.kernel).mean())
-        return min(self.skipped**2 * self.token / square, 1.0) if square > 0 else 0.0
 
 
 class Step(NamedTuple):
@@ -88,17 +82,14 @@ class Forward:
     remark: str = ""
 
 
-def forward(block: Block, gains: Gains, state: State, twins: float) -> Forward:
-    """Carry the embedding through all blocks, as far as theory holds.
-
-    ``twins`` is the variance of the tokens' cosine that repetition gives to the embedding.
-    """
+def forward(block: Block, gains: Gains, state: State) -> Forward:
+    """Carry the embedding through all blocks, as far as theory holds."""
     steps: list[Step] = []
     change: Change | None = None
     layer, depth = 0, block.config.n_layer
     while layer < depth:
         size = _stride(gains, layer, depth, state.kernel, change)
-        step = _step(block, gains, (layer, layer + size), (state, change, twins))
+        step = _step(block, gains, (layer, layer + size), state, change)
         remark = _limit(block, step)
         if remark:
             return Forward(steps, state, remark)
@@ -132,14 +123,13 @@ def _slow(kernel: Array, change: Change) -> int:
 
 
 def _step(
-    block: Block, gains: Gains, span: tuple[int, int], at: tuple[State, Change | None, float]
+    block: Block, gains: Gains, span: tuple[int, int], state: State, change: Change | None
 ) -> Step:
     """Work out the block in the middle of a span."""
-    state, change, twins = at
     size, middle = span[1] - span[0], state.kernel
     if change is not None and size > 1:
         middle = change.ahead(middle, (size - 1) / 2)
-    trace = block.forward(middle, state.rough, twins * state.own_share**2, gains.layer(*span))
+    trace = block.forward(middle, state.moves, gains.layer(*span))
     return Step(*span, trace)
 
 
@@ -151,7 +141,18 @@ def _advance(block: Block, step: Step, state: State) -> tuple[State, Change]:
     if block.config.norm == "post":
         kernel[0, :, -1] = own(trace.post.stream)
     skipped = state.skipped * _skipped(block, trace) ** step.size
-    return State(kernel, block.rough_after(trace.post), skipped, state.token), change
+    return State(kernel, _moves(block, step, kernel), skipped), change
+
+
+def _moves(block: Block, step: Step, kernel: Array) -> Fluctuation:
+    """Return how the stream fluctuates after a step: in its middle more, in proportion."""
+    before, after = step.trace.moves, step.trace.post.moves
+    if step.size == 1 or block.config.norm == "post":
+        return after
+    ratio = block.batch.mean(kernel) / max(block.batch.mean(step.trace.post.stream), 1e-300)
+    if block.config.norm == "none":
+        return after.scaled(ratio)
+    return before.plus(after.plus(before, -1.0), step.size)
 
 
 def _change(block: Block, trace: Trace) -> Change:
