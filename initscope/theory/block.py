@@ -163,12 +163,15 @@ class Block:
         skip, scale = factors[0] ** 2, factors[1] ** 2
         normed = None
         added = branch
+        relative = 0.0
         width, own_size = 2 / self.config.n_embd, self.size(branch)
         drawn = wishart(own_size, rough)
         if self.config.norm == "sandwich":
             normed = self.norm.forward(branch, layer.maps[f"{name}_out"])
             added = normed.kernel
             ratio = self.batch.mean(added) / max(own_size.square, 1e-300)
+            fed = (gain.square / max(own_size.square, 1e-300)) ** 2 * moves.cosine(self.size(before))
+            relative = width + rough + fed
             gain = gain.normed(own_size, ratio)
             drawn = wishart(own_size, rough + width).normed(own_size, ratio)
             drawn = drawn.plus(wishart(self.size(added), width), -1.0)
@@ -180,9 +183,9 @@ class Block:
         # The sum of normal features is one, with the sum's kernel.
         moves = moves.plus(drawn.scaled(scale)).plus(wishart(self.size(total), width))
         moves = moves.plus(wishart(size, width).scaled(skip), -1.0)
-        relative = width + rough if self.config.norm == "sandwich" else moves.relative(self.size(total))
         if self.config.norm != "post":
             return Added(branch, normed, total, share, relative, moves)
+        relative = moves.relative(self.size(total))
         # Behind the first norm the stream comes centred already.
         uncentred = share if stream[1].square + stream[1].own == 0 else 1.0
         normed = self.norm.forward(total, layer.maps[name], uncentred)
