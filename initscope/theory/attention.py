@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -86,9 +87,11 @@ class Attention:
         far_value = self._far(attend, own(v), v[0, :, :-1])
         apart_value = (attend * far_value).sum(axis=1)
         seen = at.seen[at.lower] / at.seen[at.upper]
-        common = seen * table.participation(at.lower, np.sqrt(square))
+        spread = self._spread(alike[0])
+        common = seen * table.average(at.lower, square, spread * outer(logit))
         contrast = common * (1 - 1 / at.seen[at.lower])
-        contrast[:, -1] = table.contrast(logit)
+        either = (np.sqrt(square[:, -1] * (1 + sign * spread)) for sign in (-1, 1))
+        contrast[:, -1] = np.mean([table.contrast(tau) for tau in either], axis=0)
         mixed = self._average(v, common, attend, uneven)
         between = self._between(v[..., :-1], turned, attend)
         between += alike[0] * outer(np.sqrt(apart_key * apart_value))
@@ -98,6 +101,15 @@ class Attention:
             q, k, v, mixed, query, turned, logit, common, contrast, far_key, far_value,
             inverse, alike, attend, uneven, between,
         )  # fmt: skip
+
+    def _spread(self, alike: float) -> float:
+        """Relative deviation over heads of their logits' variance.
+
+        A head's query has few features, and keys that differ in few directions: it is a square
+        form, of relative variance 2 Σ λ² / (Σ λ)².
+        """
+        few = 0.0 if self.config.qk_norm else 1 / self.config.head_size
+        return min(math.sqrt(2 * (few + max(alike, 0.0))), 1.0)
 
     def _met(self, q: Array, k: Array) -> tuple[Array, Array, tuple[Array, Array] | None]:
         """Return queries and keys as they meet."""
@@ -226,7 +238,10 @@ class Attention:
     def entropy(self, mixed: Mixed) -> float:
         """Mean entropy of the rows that see more than one key, over ln(keys)."""
         at = self.batch.at
-        share = softmax(tuple(at.seen)).entropy(mixed.logit)
+        table = softmax(tuple(at.seen))
+        spread = self._spread(mixed.alike[0])
+        either = (mixed.logit * math.sqrt(1 + sign * spread) for sign in (-1, 1))
+        share = np.mean([table.entropy(tau) for tau in either], axis=0)
         return _rows_mean(share, self.batch)
 
     def logit_std(self, mixed: Mixed) -> float:

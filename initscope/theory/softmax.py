@@ -120,6 +120,7 @@ class Softmax:
     """
 
     def __init__(self, seen: Array) -> None:
+        self._seen = seen
         taus = [float(tau) for tau in np.arange(0.0, LARGEST + STEP / 2, STEP)]
         columns = np.stack([participation(seen, tau) for tau in taus], axis=1)
         self._log = np.log(np.clip(columns, 1 / seen[:, None], 1.0))
@@ -137,6 +138,17 @@ class Softmax:
     def participation(self, row: npt.NDArray[np.int64], tau: Array) -> Array:
         """E Σ a² for the key count of ``row`` at τ."""
         return np.exp(self._at(self._log, row, tau))
+
+    def average(self, row: npt.NDArray[np.int64], square: Array, spread: Array) -> Array:
+        """Average the participation over variances ``spread`` above and below ``square``.
+
+        Below 0, where two queries' logits oppose each other, it is the inverse of that above.
+        """
+        above = self.participation(row, np.sqrt(square + spread))
+        less = square - spread
+        below = self.participation(row, np.sqrt(np.abs(less)))
+        inverse = 1 / (self._seen[row] ** 2 * below)
+        return (above + np.where(less < 0, inverse, below)) / 2
 
     def contrast(self, tau: Array) -> Array:
         """:func:`contrast` for each row at its τ (P,)."""
