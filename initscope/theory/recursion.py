@@ -213,16 +213,18 @@ def backward(
     for step in reversed(steps):
         last = step.stop - 1
         while last >= step.start:
-            found = block.backward(gradient, way, step.trace)
+            found, at = block.backward(gradient, way, step.trace), way
             size = min(last - step.start + 1, _steady(block, gradient, found))
             if size == 1:
                 gradient = found.pre
             else:
+                at = _further(way, found.way.lever - way.lever, (size - 1) / 2)
                 middle = _powered(block, gradient, gradient, found, (size - 1) / 2)
-                found = block.backward(middle, found.way, step.trace)
+                found = block.backward(middle, at, step.trace)
                 gradient = _powered(block, gradient, middle, found, size)
             yield last - (size - 1) / 2, step.trace, found
-            last, way = last - size, _further(way, found.way, size)
+            way = _further(Way(found.way.fresh, way.lever), found.way.lever - at.lever, size)
+            last -= size
 
 
 def _turned(block: Block, gradient: Array, found: Gradients) -> tuple[float, Array]:
@@ -239,9 +241,9 @@ def _steady(block: Block, gradient: Array, found: Gradients) -> int:
     return max(1, int(min(TURN / max(change, 1e-9), 1e6)))
 
 
-def _further(before: Way, after: Way, size: int) -> Way:
-    """Return the way after a stride, given that after its first block."""
-    return Way(after.fresh, before.lever + size * (after.lever - before.lever))
+def _further(way: Way, each: float, blocks: float) -> Way:
+    """Return the way after several blocks, each of which adds so much to its lever."""
+    return Way(way.fresh, way.lever + blocks * each)
 
 
 def _powered(block: Block, gradient: Array, at: Array, found: Gradients, times: float) -> Array:
