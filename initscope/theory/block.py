@@ -29,7 +29,8 @@ class Added(NamedTuple):
 
     ``normed`` is the norm that sandwich puts on the branch, or post on the sum; ``share`` is the
     branch's part of the sum's mean square. ``rough`` is the relative variance of the square that
-    the norm divides by, ``moves`` the fluctuation of the stream that leaves.
+    the norm divides by, ``drift`` that of its mean over all tokens; ``moves`` the fluctuation of
+    the stream that leaves.
     """
 
     branch: Array
@@ -37,6 +38,7 @@ class Added(NamedTuple):
     stream: Array
     share: float
     rough: float
+    drift: float
     moves: Fluctuation
 
 
@@ -59,15 +61,17 @@ class Way(NamedTuple):
 
     ``fresh`` is the part of it that did not come back over a skip; ``lever`` by how much ln of
     its mean square falls per unit that the stream's mean square here is larger, through the
-    norms that it has passed: they divide by a stream that this one is part of.
+    norms that it has passed: they divide by a stream that this one is part of. ``spread`` is the
+    variance between draws of ln of its mean square over all tokens.
     """
 
     fresh: float
     lever: float
+    spread: float
 
     def back(self, skip: float) -> Way:
         """Return the way before a sublayer's sum."""
-        return Way(self.fresh, skip**2 * self.lever)
+        return self._replace(lever=skip**2 * self.lever)
 
 
 class Gradients(NamedTuple):
@@ -163,7 +167,7 @@ class Block:
         skip, scale = factors[0] ** 2, factors[1] ** 2
         normed = None
         added = branch
-        relative = 0.0
+        relative = drift = 0.0
         width, own_size = 2 / self.config.n_embd, self.size(branch)
         drawn = wishart(own_size, rough)
         if self.config.norm == "sandwich":
@@ -172,6 +176,7 @@ class Block:
             ratio = self.batch.mean(added) / max(own_size.square, 1e-300)
             fed = (gain.square / max(own_size.square, 1e-300)) ** 2 * moves.cosine(self.size(before))
             relative = width + rough + fed
+            drift = relative * self.batch.coherence(branch)
             gain = gain.normed(own_size, ratio)
             drawn = wishart(own_size, rough + width).normed(own_size, ratio)
             drawn = drawn.plus(wishart(self.size(added), width), -1.0)
@@ -184,15 +189,15 @@ class Block:
         moves = moves.plus(drawn.scaled(scale)).plus(wishart(self.size(total), width))
         moves = moves.plus(wishart(size, width).scaled(skip), -1.0)
         if self.config.norm != "post":
-            return Added(branch, normed, total, share, relative, moves)
-        relative = moves.relative(self.size(total))
+            return Added(branch, normed, total, share, relative, drift, moves)
+        relative, drift = moves.relative(self.size(total)), self.common(total, moves)
         # Behind the first norm the stream comes centred already.
         uncentred = share if stream[1].square + stream[1].own == 0 else 1.0
         normed = self.norm.forward(total, layer.maps[name], uncentred)
         normed = self._turned(normed, total, moves)
         ratio = self.batch.mean(normed.kernel) / max(whole, 1e-300)
         moves = moves.normed(self.size(total), ratio)
-        return Added(branch, normed, normed.kernel, share, relative, moves)
+        return Added(branch, normed, normed.kernel, share, relative, drift, moves)
 
     def backward(self, gradient: Array, way: Way, trace: Trace) -> Gradients:
         """Carry the gradient's kernel from the block's end to its start."""
@@ -202,24 +207,52 @@ class Block:
         way = way.back(layer.factors.skip_mlp)
         branch = self._before_back(returned.x, trace, "norm_2", way)
         mid = skip + branch
-        way = self._met(way, branch, mid, trace.mid.stream)
+        rough = mlp.roughness_back(self.config, trace.hidden)
+        stream = trace.mid.stream, trace.mid.moves
+        way = self._met(way, (branch, mid), stream, trace.post, rough)
         skip, out = self._split(mid, way, trace.mid, layer, "norm_1")
         attn = out * layer.maps["attn_out"].scale
         passed = self.attention.backward(attn, trace.mixed, layer)
         way = way.back(layer.factors.skip_attn)
         branch = self._before_back(passed.x, trace, "norm_1", way)
         pre = skip + branch
+        rough, stream = _VALUES / self.config.n_embd, (trace.pre, trace.moves)
         return Gradients(
             gradient, down, returned, returned.x, mid, out, attn, passed, passed.x, pre,
-            self._met(way, branch, pre, trace.pre),
+            self._met(way, (branch, pre), stream, trace.mid, rough),
         )  # fmt: skip
 
-    def _met(self, way: Way, branch: Array, total: Array, stream: Array) -> Way:
+    def _met(
+        self,
+        way: Way,
+        gradients: tuple[Array, Array],
+        stream: tuple[Array, Fluctuation],
+        added: Added,
+        rough: float,
+    ) -> Way:
         """Return the way of a gradient where branch and skip have met."""
-        whole, square = self.batch.mean(total), self.batch.mean(stream)
+        branch, total = gradients
+        whole, size = self.batch.mean(total), self.size(stream[0])
         part = self.batch.mean(branch) / whole if whole > 0 else 1.0
-        divided = self.config.norms_input and square > 0
-        return Way(part, way.lever + (part / square if divided else 0.0))
+        if whole <= 0:
+            return Way(part, way.lever, way.spread)
+        drawn = part * (2 - part) * 2 / self.config.n_embd * self.batch.coherence(total)
+        drawn += part**2 * rough * self.batch.coherence(branch)
+        if self.config.norm in {"post", "sandwich"}:
+            drawn += added.drift * (part**2 if self.config.norm == "sandwich" else 1.0)
+        if not self.config.norms_input or size.square <= 0:
+            return Way(part, way.lever, way.spread + drawn)
+        common = self.common(stream[0], stream[1])
+        drawn += part * common * (2 * size.square * way.lever + part)
+        return Way(part, way.lever + part / size.square, way.spread + drawn)
+
+    def common(self, stream: Array, moves: Fluctuation) -> float:
+        """Relative variance of a kernel's mean square over all tokens."""
+        size = self.size(stream)
+        if size.square <= 0:
+            return 0.0
+        square = moves.square + moves.own / self.batch.at.length
+        return max(square, 0.0) / size.square**2 * self.batch.repeated(stream)
 
     def _before_back(self, gradient: Array, trace: Trace, name: str, way: Way) -> Array:
         """Pass a branch's gradient back through the norm that precedes it.

@@ -172,7 +172,13 @@ class Ends:
         passed = self.norm.backward(gradient, loss.normed, self.gain)
         return passed * (1 + rough)
 
-    def way(self, stream: Array) -> Way:
-        """Return how the gradient comes to the last block's end: the final norm divides it."""
+    def way(self, stream: Array, gradient: Array, common: float) -> Way:
+        """Return how the gradient comes to the last block's end: the final norm divides it.
+
+        ``common`` is the relative variance of the stream's mean square over all tokens.
+        """
         square = self.batch.mean(stream)
-        return Way(1.0, 1 / square if self.config.final_norm and square > 0 else 0.0)
+        spread = 2 / self.config.n_embd * self.batch.coherence(gradient)
+        if not self.config.final_norm or square <= 0:
+            return Way(1.0, 0.0, spread)
+        return Way(1.0, 1 / square, spread + common)

@@ -76,6 +76,22 @@ class Batch:
         """Mean over all pairs of tokens, of other sequences too."""
         return float(np.vdot(kernel, self._every))
 
+    def coherence(self, kernel: Array) -> float:
+        """Mean over all pairs of tokens of the squared kernel, over its squared mean.
+
+        Tokens that share a direction average nothing out: for normal features the mean square
+        over all tokens has this times 2/width for its relative variance.
+        """
+        mean = self.mean(kernel)
+        return self.every((kernel / mean) ** 2) if mean > 0 else 0.0
+
+    def repeated(self, kernel: Array) -> float:
+        """Coherence of all sequences over that of one."""
+        if self.sequences == 1:
+            return 1.0
+        alone = float(np.vdot(kernel[0] ** 2, self._every[0])) * self.sequences
+        return self.every(kernel**2) / alone if alone > 0 else 1.0
+
     def total(self, one: Array, other: Array) -> float:
         """Sum over all pairs of tokens of the product of two kernels."""
         return float(np.vdot(one * self._every, other)) * self.tokens**2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,5 +88,16 @@ def slope(hidden: Hidden, layer: Layer) -> Array:
 def roughness(config: GPTConfig, hidden: Hidden) -> float:
     """Relative variance of the hidden layer's mean square, its units being independent."""
     inner = own(hidden.up if hidden.gate is None else hidden.gate)
-    peaked = ACTIVATIONS[config.activation].peaked(float(inner.mean()))
+    peaked = ACTIVATIONS[config.activation].peaked(float(inner.mean()))[0]
     return (peaked * (1 if hidden.gate is None else 3) - 1) / config.d_ff
+
+
+def roughness_back(config: GPTConfig, hidden: Hidden) -> float:
+    """Relative variance of what the hidden units pass back, as :func:`roughness`."""
+    inner = own(hidden.up if hidden.gate is None else hidden.gate)
+    value, slope = ACTIVATIONS[config.activation].peaked(float(inner.mean()))
+    if hidden.gate is None:
+        return (slope - 1) / config.d_ff
+    # A unit passes back through gate and up, about as much; both are large together.
+    root = (math.sqrt(max(value - 1, 0.0)) + math.sqrt(max(3 * slope - 1, 0.0))) / 2
+    return root**2 / config.d_ff

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from initscope.sites import block_parameters, embedding_parameters, head_parameters
-from initscope.theory.band import scatter
+from initscope.theory.block import Block
 from initscope.theory.ends import Ends, Loss
 from initscope.theory.readings import Activation, free, moments, stream
 from initscope.theory.series import Series
@@ -18,17 +18,20 @@ Array = npt.NDArray[np.floating[Any]]
 
 
 def record_embedding(
-    series: Series, ends: Ends, kernel: Array, gradient: Array | None, drift: float
+    series: Series, block: Block, ends: Ends, kernel: Array, back: tuple[Array, float] | None
 ) -> None:
-    """Record what precedes the blocks; ``drift`` is the gradient's deviation on its way there."""
+    """Record what precedes the blocks; ``back`` is the gradient there, and its spread."""
     batch, width = ends.batch, ends.config.n_embd
     one = Activation("embed", kernel, width)
-    series.add(-1, "embed", "forward", **moments(batch, one), **stream(batch, one))
-    if gradient is None:
+    said = stream(block, kernel, ends.moves(kernel))
+    series.add(-1, "embed", "forward", **moments(batch, one), **said)
+    if back is None:
         return
-    back = Activation("embed", gradient, width)
-    spread = math.hypot(scatter(batch, gradient, width), drift)
-    series.add(-1, "embed", "backward", spread=spread, **moments(batch, back))
+    gradient, spread = back
+    series.add(
+        -1, "embed", "backward", spread=spread,
+        **moments(batch, Activation("embed", gradient, width)),
+    )  # fmt: skip
     if ends.config.positions == "learned":
         same = batch.sequences * float(gradient[0, :, -1] @ batch.at.single)
         if len(gradient) > 1:
@@ -44,7 +47,9 @@ def record_head(series: Series, ends: Ends, loss: Loss, gradient: Array | None) 
     last = config.n_layer
     if loss.normed is not None:
         one = Activation("norm_f", loss.x, free(ends.norm, config.n_embd))
-        series.add(last, "norm_f", "forward", **moments(batch, one), **stream(batch, one))
+        series.add(last, "norm_f", "forward", **moments(batch, one))
+        if batch.at.length > 1:
+            series.add(last, "norm_f", "forward", token_cosine=batch.cosine(loss.x))
         if gradient is not None:
             back = Activation("norm_f", gradient, config.n_embd)
             series.add(last, "norm_f", "backward", **moments(batch, back))

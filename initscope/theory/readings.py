@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from initscope.theory import mlp
-from initscope.theory.band import Drift, scatter
 from initscope.theory.block import Block, Gradients, Trace
 from initscope.theory.kernels import Batch, Norm
-from initscope.theory.recursion import Step
+from initscope.theory.fluctuation import Fluctuation
+from initscope.theory.recursion import Return, Step
 from initscope.theory.series import Series
 
 Array = npt.NDArray[np.floating[Any]]
@@ -53,7 +53,8 @@ def record_activations(series: Series, block: Block, step: Step) -> None:
             continue
         series.add(step.place, one.site, "forward", **moments(batch, one))
         if one.site in STREAM:
-            series.add(step.place, one.site, "forward", **stream(batch, one))
+            moves = _moves(trace, one.site)
+            series.add(step.place, one.site, "forward", **stream(block, one.kernel, moves))
     if not series.wants("attn"):
         return
     for site, ratio in _branch_ratios(batch, trace):
@@ -66,13 +67,15 @@ def record_activations(series: Series, block: Block, step: Step) -> None:
         )  # fmt: skip
 
 
-def stream(batch: Batch, one: Activation, rough: float = 0.0) -> dict[str, float]:
+def _moves(trace: Trace, site: str) -> Fluctuation:
+    return {"resid_pre": trace.moves, "resid_mid": trace.mid.moves}.get(site, trace.post.moves)
+
+
+def stream(block: Block, kernel: Array, moves: Fluctuation) -> dict[str, float]:
     """Return what is said of the stream alone: the tokens' cosine and the seeds' spread."""
-    if one.site == "norm_f":
-        return {"token_cosine": batch.cosine(one.kernel)} if batch.at.length > 1 else {}
-    values = {"spread": scatter(batch, one.kernel, one.features, rough)}
-    if batch.at.length > 1:
-        values["token_cosine"] = batch.cosine(one.kernel)
+    values = {"spread": math.sqrt(block.common(kernel, moves))}
+    if block.batch.at.length > 1:
+        values["token_cosine"] = block.batch.cosine(kernel) + moves.bias(block.size(kernel))
     return values
 
 
@@ -121,20 +124,17 @@ def _branch_ratios(batch: Batch, trace: Trace) -> Iterator[tuple[str, float]]:
         yield site, abs(ratio) * math.sqrt(share)
 
 
-def record_gradients(
-    series: Series, block: Block, found: tuple[float, Trace, Gradients], drift: Drift
-) -> None:
+def record_gradients(series: Series, block: Block, found: Return) -> None:
     """Record one block's gradients, of its activations and of its parameters."""
-    place, trace, gradients = found
-    deviation = drift.add(place, trace, gradients.post)
+    place, trace, gradients, after = found
     for site, kernel, features in _gradients(block, trace, gradients):
         if not series.wants(site):
             continue
         one = Activation(site, kernel, features)
         series.add(place, site, "backward", **moments(block.batch, one))
         if site in STREAM:
-            spread = math.hypot(scatter(block.batch, kernel, features), deviation)
-            series.add(place, site, "backward", spread=spread)
+            spread = gradients.way.spread if site == "resid_pre" else after
+            series.add(place, site, "backward", spread=math.sqrt(max(spread, 0.0)))
     if not series.wants("attn"):
         return
     for label, square in _weights(block, trace, gradients):

@@ -82,6 +82,18 @@ class Forward:
     remark: str = ""
 
 
+class Return(NamedTuple):
+    """A layer on the way back (a stride's middle): its kernels and gradients.
+
+    ``spread`` is the variance of ln of the gradient's mean square behind the block.
+    """
+
+    place: float
+    trace: Trace
+    gradients: Gradients
+    spread: float
+
+
 def forward(block: Block, gains: Gains, state: State) -> Forward:
     """Carry the embedding through all blocks, as far as theory holds."""
     steps: list[Step] = []
@@ -205,11 +217,8 @@ def _limit(block: Block, step: Step) -> str:
 
 def backward(
     block: Block, steps: list[Step], gradient: Array, way: Way
-) -> Iterator[tuple[float, Trace, Gradients]]:
-    """Carry the gradient's kernel back to the embedding.
-
-    Yields, from the last to the first, a layer (a stride's middle), its kernels and gradients.
-    """
+) -> Iterator[Return]:
+    """Carry the gradient's kernel back to the embedding, from the last layer to the first."""
     for step in reversed(steps):
         last = step.stop - 1
         while last >= step.start:
@@ -218,12 +227,12 @@ def backward(
             if size == 1:
                 gradient = found.pre
             else:
-                at = _further(way, found.way.lever - way.lever, (size - 1) / 2)
+                at = _further(way, way, found.way, (size - 1) / 2)
                 middle = _powered(block, gradient, gradient, found, (size - 1) / 2)
                 found = block.backward(middle, at, step.trace)
                 gradient = _powered(block, gradient, middle, found, size)
-            yield last - (size - 1) / 2, step.trace, found
-            way = _further(Way(found.way.fresh, way.lever), found.way.lever - at.lever, size)
+            way = _further(way, at, found.way, size)
+            yield Return(last - (size - 1) / 2, step.trace, found._replace(way=way), at.spread)
             last -= size
 
 
@@ -241,9 +250,10 @@ def _steady(block: Block, gradient: Array, found: Gradients) -> int:
     return max(1, int(min(TURN / max(change, 1e-9), 1e6)))
 
 
-def _further(way: Way, each: float, blocks: float) -> Way:
-    """Return the way after several blocks, each of which adds so much to its lever."""
-    return Way(way.fresh, way.lever + blocks * each)
+def _further(way: Way, before: Way, after: Way, blocks: float) -> Way:
+    """Return the way after several blocks, each of which does to it what one did."""
+    lever = way.lever + blocks * (after.lever - before.lever)
+    return Way(after.fresh, lever, way.spread + blocks * (after.spread - before.spread))
 
 
 def _powered(block: Block, gradient: Array, at: Array, found: Gradients, times: float) -> Array:
