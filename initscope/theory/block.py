@@ -12,7 +12,7 @@ from initscope.config import GPTConfig
 from initscope.sites import block_parameters
 from initscope.theory import mlp
 from initscope.theory.attention import Attention, Mixed, Passed
-from initscope.theory.fluctuation import Fluctuation, Response, Size, wishart
+from initscope.theory.fluctuation import Fluctuation, Lever, Response, Size, wishart
 from initscope.theory.gains import Layer, Map
 from initscope.theory.kernels import Batch, Norm, Normed, own
 from initscope.theory.mlp import Hidden, Returned
@@ -29,8 +29,8 @@ class Added(NamedTuple):
 
     ``normed`` is the norm that sandwich puts on the branch, or post on the sum; ``share`` is the
     branch's part of the sum's mean square. ``rough`` is the relative variance of the square that
-    the norm divides by, ``drift`` that of its mean over all tokens; ``moves`` the fluctuation of
-    the stream that leaves.
+    the norm divides by, ``drift`` that of its mean over all tokens; ``gain`` is what it answers
+    to cosines, ``moves`` the fluctuation of the stream that leaves.
     """
 
     branch: Array
@@ -39,6 +39,7 @@ class Added(NamedTuple):
     share: float
     rough: float
     drift: float
+    gain: Response
     moves: Fluctuation
 
 
@@ -59,19 +60,36 @@ class Trace(NamedTuple):
 class Way(NamedTuple):
     """How a gradient came to where it is in the stream.
 
-    ``fresh`` is the part of it that did not come back over a skip; ``lever`` by how much ln of
-    its mean square falls per unit that the stream's mean square here is larger, through the
-    norms that it has passed: they divide by a stream that this one is part of. ``spread`` is the
-    variance between draws of ln of its mean square over all tokens.
+    ``fresh`` is the part of it that did not come back over a skip; ``lever`` what the stream's
+    deviation here does to it, through the norms that it has passed: they divide by a stream that
+    this one is part of. ``spread`` is the variance between draws of ln of its mean square over
+    all tokens.
     """
 
     fresh: float
-    lever: float
+    lever: Lever
     spread: float
 
-    def back(self, skip: float) -> Way:
-        """Return the way before a sublayer's sum."""
-        return self._replace(lever=skip**2 * self.lever)
+
+class _Place(NamedTuple):
+    """Where a branch leaves the stream: how that fluctuates, and what it does to a gradient.
+
+    ``lever`` to the part that has come back over the skip, ``branch`` to the branch's own.
+    """
+
+    size: Size
+    moves: Fluctuation
+    repeated: float
+    lever: Lever
+    branch: Lever
+
+    def turned(self, part: float) -> _Place:
+        """Add what vanishes as (1 - ρ)², where ``part`` came through queries and keys."""
+        between = self.size.square - self.size.shared
+        if between <= 1e-6 * self.size.square or self.branch.square == 0:
+            return self
+        more = 2 * part / between
+        return self._replace(branch=self.branch.plus(Lever(-self.size.cosine * more, more, 0.0)))
 
 
 class Gradients(NamedTuple):
@@ -184,12 +202,13 @@ class Block:
         part, whole = scale * self.batch.mean(added), self.batch.mean(total)
         share = part / whole if whole > 0 else 0.0
         size = self.size(before)
-        moves = moves.after(size, gain.scaled(scale / skip)).scaled(skip) if skip else moves.scaled(0)
+        gain = gain.scaled(scale)
+        moves = moves.after(size, gain, skip)
         # The sum of normal features is one, with the sum's kernel.
         moves = moves.plus(drawn.scaled(scale)).plus(wishart(self.size(total), width))
         moves = moves.plus(wishart(size, width).scaled(skip), -1.0)
         if self.config.norm != "post":
-            return Added(branch, normed, total, share, relative, drift, moves)
+            return Added(branch, normed, total, share, relative, drift, gain, moves)
         relative, drift = moves.relative(self.size(total)), self.common(total, moves)
         # Behind the first norm the stream comes centred already.
         uncentred = share if stream[1].square + stream[1].own == 0 else 1.0
@@ -197,54 +216,61 @@ class Block:
         normed = self._turned(normed, total, moves)
         ratio = self.batch.mean(normed.kernel) / max(whole, 1e-300)
         moves = moves.normed(self.size(total), ratio)
-        return Added(branch, normed, normed.kernel, share, relative, drift, moves)
+        return Added(branch, normed, normed.kernel, share, relative, drift, gain, moves)
 
     def backward(self, gradient: Array, way: Way, trace: Trace) -> Gradients:
         """Carry the gradient's kernel from the block's end to its start."""
         layer = trace.layer
         skip, down = self._split(gradient, way, trace.post, layer, "norm_2")
         returned = mlp.backward(self.config, down, trace.hidden, layer)
-        way = way.back(layer.factors.skip_mlp)
-        branch = self._before_back(returned.x, trace, "norm_2", way)
+        at = self._at((trace.mid.stream, trace.mid.moves), trace.post, layer.factors.skip_mlp, way)
+        branch = self._before_back(returned.x, trace, "norm_2", at)
         mid = skip + branch
         rough = mlp.roughness_back(self.config, trace.hidden)
-        stream = trace.mid.stream, trace.mid.moves
-        way = self._met(way, (branch, mid), stream, trace.post, rough)
+        way = self._met(way.spread, (branch, mid), at, trace.post, rough)
         skip, out = self._split(mid, way, trace.mid, layer, "norm_1")
         attn = out * layer.maps["attn_out"].scale
         passed = self.attention.backward(attn, trace.mixed, layer)
-        way = way.back(layer.factors.skip_attn)
-        branch = self._before_back(passed.x, trace, "norm_1", way)
+        at = self._at((trace.pre, trace.moves), trace.mid, layer.factors.skip_attn, way)
+        at = at.turned(self._turning(passed, layer))
+        branch = self._before_back(passed.x, trace, "norm_1", at)
         pre = skip + branch
-        rough, stream = _VALUES / self.config.n_embd, (trace.pre, trace.moves)
         return Gradients(
             gradient, down, returned, returned.x, mid, out, attn, passed, passed.x, pre,
-            self._met(way, (branch, pre), stream, trace.mid, rough),
+            self._met(way.spread, (branch, pre), at, trace.mid, _VALUES / self.config.n_embd),
         )  # fmt: skip
 
+    def _at(
+        self, stream: tuple[Array, Fluctuation], added: Added, skip: float, way: Way
+    ) -> _Place:
+        """Return where a branch leaves the stream, on the way back."""
+        size = self.size(stream[0])
+        divided = self.config.norms_input and size.square > 0
+        one = 1 / size.square if divided else 0.0
+        lever = way.lever.back(size, added.gain, skip**2) if divided else way.lever
+        return _Place(size, stream[1], self.batch.repeated(stream[0]), lever, Lever(one, 0.0, one))
+
+    def _turning(self, passed: Passed, layer: Layer) -> float:
+        """Part of attention's gradient that came through queries and keys."""
+        whole, maps = self.batch.mean(passed.x), layer.maps
+        weighed = maps["q"].scale * passed.q + maps["k"].scale * passed.k
+        return self.batch.mean(weighed) / whole if whole > 0 else 0.0
+
     def _met(
-        self,
-        way: Way,
-        gradients: tuple[Array, Array],
-        stream: tuple[Array, Fluctuation],
-        added: Added,
-        rough: float,
+        self, spread: float, gradients: tuple[Array, Array], at: _Place, added: Added, rough: float
     ) -> Way:
         """Return the way of a gradient where branch and skip have met."""
         branch, total = gradients
-        whole, size = self.batch.mean(total), self.size(stream[0])
+        whole = self.batch.mean(total)
         part = self.batch.mean(branch) / whole if whole > 0 else 1.0
-        if whole <= 0:
-            return Way(part, way.lever, way.spread)
         drawn = part * (2 - part) * 2 / self.config.n_embd * self.batch.coherence(total)
         drawn += part**2 * rough * self.batch.coherence(branch)
         if self.config.norm in {"post", "sandwich"}:
             drawn += added.drift * (part**2 if self.config.norm == "sandwich" else 1.0)
-        if not self.config.norms_input or size.square <= 0:
-            return Way(part, way.lever, way.spread + drawn)
-        common = self.common(stream[0], stream[1])
-        drawn += part * common * (2 * size.square * way.lever + part)
-        return Way(part, way.lever + part / size.square, way.spread + drawn)
+        own = at.branch.scaled(part)
+        moves = at.moves._replace(own=at.moves.own / self.batch.at.length)
+        drawn += at.repeated * (moves.product(own, own) + 2 * moves.product(own, at.lever))
+        return Way(part, at.lever.plus(own), spread + max(drawn, 0.0))
 
     def common(self, stream: Array, moves: Fluctuation) -> float:
         """Relative variance of a kernel's mean square over all tokens."""
@@ -254,20 +280,18 @@ class Block:
         square = moves.square + moves.own / self.batch.at.length
         return max(square, 0.0) / size.square**2 * self.batch.repeated(stream)
 
-    def _before_back(self, gradient: Array, trace: Trace, name: str, way: Way) -> Array:
+    def _before_back(self, gradient: Array, trace: Trace, name: str, at: _Place) -> Array:
         """Pass a branch's gradient back through the norm that precedes it.
 
         A stream that is larger than its mean makes this norm pass less back, and later ones too:
         on average the product of both is larger than that of their means.
         """
-        first = name == "norm_1"
-        normed, moves = (trace.norm_1, trace.moves) if first else (trace.norm_2, trace.mid.moves)
+        normed = trace.norm_1 if name == "norm_1" else trace.norm_2
         if normed is None:
             return gradient
-        size = self.size(trace.pre if first else trace.mid.stream)
-        rough = moves.relative(size)
+        rough = at.moves.relative(at.size)
         gradient = self._through(gradient, normed, trace.layer.maps[name], rough)
-        return gradient * math.exp(rough * size.square * way.lever)
+        return gradient * math.exp(at.moves.product(at.branch, at.lever))
 
     def _split(
         self, gradient: Array, way: Way, added: Added, layer: Layer, name: str

@@ -13,7 +13,7 @@ from initscope.config import GPTConfig
 from initscope.rules.core import Rule
 from initscope.sites import embedding_parameters, head_parameters, model_site
 from initscope.theory.block import Way
-from initscope.theory.fluctuation import Fluctuation, Size, wishart
+from initscope.theory.fluctuation import Fluctuation, Lever, Size, wishart
 from initscope.theory.gains import Map, variance
 from initscope.theory.kernels import Batch, Norm, Normed, own
 from initscope.theory.matches import Matches
@@ -180,5 +180,5 @@ class Ends:
         square = self.batch.mean(stream)
         spread = 2 / self.config.n_embd * self.batch.coherence(gradient)
         if not self.config.final_norm or square <= 0:
-            return Way(1.0, 0.0, spread)
-        return Way(1.0, 1 / square, spread + common)
+            return Way(1.0, Lever(0.0, 0.0, 0.0), spread)
+        return Way(1.0, Lever(1 / square, 0.0, 1 / square), spread + common)

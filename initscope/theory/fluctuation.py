@@ -43,6 +43,32 @@ class Response(NamedTuple):
         return Response(0.0, shared, self.pair).scaled(factor)
 
 
+class Lever(NamedTuple):
+    """By how much ln of a gradient falls per unit of a kernel's deviation.
+
+    Of all tokens' squares, of all pairs' products, and of one token's own square.
+    """
+
+    square: float
+    shared: float
+    own: float
+
+    def scaled(self, factor: float) -> Lever:
+        """Multiply by a factor."""
+        return Lever(*(factor * value for value in self))
+
+    def plus(self, other: Lever, times: float = 1.0) -> Lever:
+        """Add another."""
+        return Lever(*(a + times * b for a, b in zip(self, other, strict=True)))
+
+    def back(self, size: Size, gain: Response, skip: float) -> Lever:
+        """Return the lever before a sublayer whose branch reads cosines of the stream."""
+        if size.square <= 0:
+            return self.scaled(skip)
+        turned = (gain.square * self.square + gain.shared * self.shared) / size.square
+        return self.scaled(skip).plus(Lever(-size.cosine * turned, turned, 0.0))
+
+
 class Fluctuation(NamedTuple):
     """Covariances between draws of the weights.
 
@@ -67,23 +93,35 @@ class Fluctuation(NamedTuple):
         """Return that of a kernel multiplied by a factor."""
         return Fluctuation(*(factor**2 * value for value in self))
 
-    def after(self, size: Size, gain: Response) -> Fluctuation:
-        """Return that of stream and branch, where the branch reads cosines of the stream."""
+    def after(self, size: Size, gain: Response, skip: float) -> Fluctuation:
+        """Return that of stream and branch, where the branch reads cosines of the stream.
+
+        ``skip`` multiplies the stream's kernel.
+        """
+        kept = self.scaled(skip)
         if size.square <= 0:
-            return self
+            return kept
         rho, q = size.cosine, size.square
-        # The cosine's deviation, and its covariances with the square and with itself.
-        with_square = (self.cross - rho * self.square) / q
-        with_shared = (self.shared - rho * self.cross) / q
+        # Covariances of the cosine with the square and the product that are kept, and its own.
+        with_square = skip * (self.cross - rho * self.square) / q
+        with_shared = skip * (self.shared - rho * self.cross) / q
         itself = self.cosine(size)
-        pair = gain.pair / q
+        pair = skip + gain.pair / q
         return Fluctuation(
-            self.square + 2 * gain.square * with_square + gain.square**2 * itself,
-            self.cross + gain.square * with_shared + gain.shared * with_square
+            kept.square + 2 * gain.square * with_square + gain.square**2 * itself,
+            kept.cross + gain.square * with_shared + gain.shared * with_square
             + gain.square * gain.shared * itself,
-            self.shared + 2 * gain.shared * with_shared + gain.shared**2 * itself,
-            self.own, self.own_cross * (1 + pair) - pair * rho * self.own / 2,
-            self.apart * (1 + pair) ** 2,
+            kept.shared + 2 * gain.shared * with_shared + gain.shared**2 * itself,
+            kept.own, skip * (pair * self.own_cross - gain.pair / q * rho * self.own / 2),
+            self.apart * pair**2,
+        )  # fmt: skip
+
+    def product(self, one: Lever, other: Lever) -> float:
+        """Covariance of what two levers do to ln of a gradient."""
+        crossed = one.square * other.shared + one.shared * other.square
+        return (
+            one.square * other.square * self.square + crossed * self.cross
+            + one.shared * other.shared * self.shared + one.own * other.own * self.own
         )  # fmt: skip
 
     def cosine(self, size: Size) -> float:

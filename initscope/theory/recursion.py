@@ -252,7 +252,7 @@ def _steady(block: Block, gradient: Array, found: Gradients) -> int:
 
 def _further(way: Way, before: Way, after: Way, blocks: float) -> Way:
     """Return the way after several blocks, each of which does to it what one did."""
-    lever = way.lever + blocks * (after.lever - before.lever)
+    lever = way.lever.plus(after.lever, blocks).plus(before.lever, -blocks)
     return Way(after.fresh, lever, way.spread + blocks * (after.spread - before.spread))
 
 
