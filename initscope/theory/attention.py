@@ -68,9 +68,11 @@ class Attention:
     @classmethod
     def of(cls, config: GPTConfig, batch: Batch) -> Attention:
         """Prepare for a model and a batch."""
-        turns = config.positions == "rope"
-        rotation = batch.at.turned(config.head_size, config.rope_theta) if turns else None
-        return cls(config, batch, rotation)
+        if config.positions != "rope":
+            return cls(config, batch, None)
+        part = config.rotated / config.head_size
+        turned = batch.at.turned(config.rotated, config.rope_theta)
+        return cls(config, batch, part * turned + (1 - part))
 
     def forward(self, x: Array, layer: Layer, alike: tuple[float, float]) -> Mixed:
         """Mix the input's kernel (S, P, P + 1); ``alike`` as in :class:`Mixed`."""

@@ -133,11 +133,16 @@ class Norm(NamedTuple):
         """Return the stream's norm."""
         return cls(config.n_embd, config.norm_eps, config.norm_kind == "layernorm")
 
-    def forward(self, kernel: Array, gain: Map, uncentred: float = 1.0) -> Normed:
+    def forward(
+        self, kernel: Array, gain: Map, uncentred: float = 1.0, mean: Array | float = 0.0
+    ) -> Normed:
         """Normalise: c / sqrt((q + eps)(q' + eps)), times gain², plus bias².
 
-        ``uncentred`` is the part of the input that no LayerNorm has centred yet.
+        ``uncentred`` is the part of the input that no LayerNorm has centred yet, ``mean`` what
+        its features have in common whatever the weights (P,).
         """
+        if self.centred and np.any(mean):
+            kernel = kernel - outer(np.broadcast_to(mean, kernel.shape[1]))
         kept = 1 - uncentred / self.width if self.centred else 1.0
         inverse = 1 / np.sqrt(own(kernel) * kept + self.eps)
         scaled = kernel * (kept * gain.scale * outer(inverse))

@@ -15,6 +15,9 @@ from initscope.theory.kernels import own
 
 Array = npt.NDArray[np.floating[Any]]
 
+# Relative variance of |f|² that attention's value map brings in, times the width.
+VALUES = 2.0
+
 
 class Hidden(NamedTuple):
     """Kernels of the hidden layer; ``gate`` where the MLP has one."""
@@ -57,9 +60,8 @@ def _dual(config: GPTConfig, kernel: Array) -> Dual:
 
 
 def backward(config: GPTConfig, gradient: Array, hidden: Hidden, layer: Layer) -> Returned:
-    """Pass back the gradient's kernel at the down projection's output."""
-    wider = config.d_ff / config.n_embd
-    act = gradient * (layer.maps["mlp_down"].scale / wider)
+    """Pass back the gradient's kernel at the hidden layer."""
+    wider, act = config.d_ff / config.n_embd, gradient
     up_back = layer.maps["mlp_up"].scale * wider
     if hidden.gate is None:
         up = act * hidden.dual.slope

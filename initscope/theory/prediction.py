@@ -147,15 +147,13 @@ class _Depth:
         self.gains, self.block = Gains(config, rule), Block(config, pairs)
         self.ends = Ends.of(config, rule, pairs, found)
         self._prescribed()
-        start = self.ends.start()
-        state = State(start, self.ends.moves(start), 1.0)
-        gone = recursion.forward(self.block, self.gains, state)
+        gone = recursion.forward(self.block, self.gains, State(self.ends.start, 1.0))
         self.remark, self.last = gone.remark, gone.steps[-1].stop - 1 if gone.steps else -1
         for step in gone.steps:
             record_activations(self.series, self.block, step)
         whole = not gone.remark
         back = self._head(gone, backward=not options.forward_only) if whole else None
-        record_embedding(self.series, self.block, self.ends, start, back)
+        record_embedding(self.series, self.block, self.ends, back)
 
     def _prescribed(self) -> None:
         """Record what the rule prescribes: the parameters themselves."""
@@ -174,14 +172,15 @@ class _Depth:
 
     def _head(self, gone: Forward, *, backward: bool) -> tuple[Array, float] | None:
         """Record the head and, where asked for, every gradient; return the embedding's."""
-        stream = gone.end.kernel
-        loss = self.ends.loss(stream, gone.end.skipped)
-        at_head = self.ends.gradient(loss, stream) if backward else None
+        end = gone.end.stream
+        loss = self.ends.loss(end, gone.end.skipped)
+        at_head = self.ends.gradient(loss, end.kernel) if backward else None
         record_head(self.series, self.ends, loss, at_head)
         if at_head is None:
             return None
-        gradient = self.ends.back(at_head, loss, gone.end.moves.relative(self.block.size(stream)))
-        way = self.ends.way(stream, gradient, self.block.common(stream, gone.end.moves))
+        rough = end.moves.relative(self.block.size(end.kernel))
+        gradient = self.ends.back(at_head, loss, rough)
+        way = self.ends.way(end.kernel, gradient, self.block.common(end))
         for found in recursion.backward(self.block, gone.steps, gradient, way):
             record_gradients(self.series, self.block, found)
             gradient, way = found.gradients.pre, found.gradients.way

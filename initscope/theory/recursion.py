@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from initscope.theory.block import Block, Gradients, Trace, Way
+from initscope.theory.block import Block, Stream, Trace
 from initscope.theory.fluctuation import Fluctuation
 from initscope.theory.gains import Gains
 from initscope.theory.kernels import own
+from initscope.theory.returning import Gradients, Returning, Way
 
 Array = npt.NDArray[np.floating[Any]]
 
@@ -33,14 +34,9 @@ LARGEST = 1e37  # beyond, float32 holds no activation's square
 
 
 class State(NamedTuple):
-    """The stream between two blocks.
+    """The stream between two blocks; ``skipped`` is what skips and norms made of the embedding."""
 
-    ``moves`` is how the kernel fluctuates, ``skipped`` the factor that skips and norms have put
-    on the embedding so far.
-    """
-
-    kernel: Array
-    moves: Fluctuation
+    stream: Stream
     skipped: float
 
 
@@ -100,7 +96,7 @@ def forward(block: Block, gains: Gains, state: State) -> Forward:
     change: Change | None = None
     layer, depth = 0, block.config.n_layer
     while layer < depth:
-        size = _stride(gains, layer, depth, state.kernel, change)
+        size = _stride(gains, layer, depth, state.stream.kernel, change)
         step = _step(block, gains, (layer, layer + size), state, change)
         remark = _limit(block, step)
         if remark:
@@ -138,37 +134,42 @@ def _step(
     block: Block, gains: Gains, span: tuple[int, int], state: State, change: Change | None
 ) -> Step:
     """Work out the block in the middle of a span."""
-    size, middle = span[1] - span[0], state.kernel
+    size, middle = span[1] - span[0], state.stream.kernel
     if change is not None and size > 1:
         middle = change.ahead(middle, (size - 1) / 2)
-    trace = block.forward(middle, state.moves, gains.layer(*span))
+    trace = block.forward(state.stream._replace(kernel=middle), gains.layer(*span))
     return Step(*span, trace)
 
 
 def _advance(block: Block, step: Step, state: State) -> tuple[State, Change]:
     """Return the stream after a step, and how one of its blocks changes it."""
     trace = step.trace
-    change = _change(block, trace)
-    kernel = trace.post.stream if step.size == 1 else change.ahead(state.kernel, step.size)
+    change, after = _change(block, trace), trace.post.stream
+    kernel = after.kernel
+    if step.size > 1:
+        kernel = change.ahead(state.stream.kernel, step.size)
     if block.config.norm == "post":
-        kernel[0, :, -1] = own(trace.post.stream)
+        kernel[0, :, -1] = own(after.kernel)
     skipped = state.skipped * _skipped(block, trace) ** step.size
-    return State(kernel, _moves(block, step, kernel), skipped), change
+    mean = np.multiply(trace.pre.mean, _skips(trace) ** step.size)
+    if block.config.norm == "post":
+        mean = np.asarray(after.mean)
+    return State(Stream(kernel, _moves(block, step, kernel), mean), skipped), change
 
 
 def _moves(block: Block, step: Step, kernel: Array) -> Fluctuation:
     """Return how the stream fluctuates after a step: in its middle more, in proportion."""
-    before, after = step.trace.moves, step.trace.post.moves
+    before, after = step.trace.pre.moves, step.trace.post.stream.moves
     if step.size == 1 or block.config.norm == "post":
         return after
-    ratio = block.batch.mean(kernel) / max(block.batch.mean(step.trace.post.stream), 1e-300)
+    ratio = block.batch.mean(kernel) / max(block.batch.mean(step.trace.post.stream.kernel), 1e-300)
     if block.config.norm == "none":
         return after.scaled(ratio)
     return before.plus(after.plus(before, -1.0), step.size)
 
 
 def _change(block: Block, trace: Trace) -> Change:
-    before, after = trace.pre, trace.post.stream
+    before, after = trace.pre.kernel, trace.post.stream.kernel
     if block.config.norm == "none":
         rate = block.batch.mean(after) / max(block.batch.mean(before), 1e-300)
         return Change(after / rate - before, rate)
@@ -180,12 +181,16 @@ def _change(block: Block, trace: Trace) -> Change:
 
 def _skipped(block: Block, trace: Trace) -> float:
     """Return the factor that a block puts on what it found in the stream."""
-    factor = trace.layer.factors.skip_attn * trace.layer.factors.skip_mlp
+    factor = _skips(trace)
     if block.config.norm == "post":
         for added in (trace.mid, trace.post):
             assert added.normed is not None
             factor *= float(added.normed.inverse @ block.batch.at.single)
     return factor
+
+
+def _skips(trace: Trace) -> float:
+    return trace.layer.factors.skip_attn * trace.layer.factors.skip_mlp
 
 
 def _limit(block: Block, step: Step) -> str:
@@ -202,15 +207,14 @@ def _limit(block: Block, step: Step) -> str:
             f"logits' std is {logit:.3g}, beyond {FEEDBACK:g}"
         )
     steep = block.config.gated or block.config.activation == "relu2"
-    growth = block.batch.mean(step.trace.post.stream) / max(
-        block.batch.mean(step.trace.pre), 1e-300
-    )
+    after = step.trace.post.stream.kernel
+    growth = block.batch.mean(after) / max(block.batch.mean(step.trace.pre.kernel), 1e-300)
     if block.config.norm == "none" and steep and growth > RUNAWAY:
         return (
             f"without a norm the MLP's product runs away: layer {step.start} multiplies the "
             f"stream's mean square by {growth:.3g}, beyond {RUNAWAY:g}"
         )
-    if not own(step.trace.post.stream).max() < LARGEST:
+    if not own(after).max() < LARGEST:
         return f"the stream leaves float32 in layer {step.start}"
     return ""
 
@@ -219,17 +223,18 @@ def backward(
     block: Block, steps: list[Step], gradient: Array, way: Way
 ) -> Iterator[Return]:
     """Carry the gradient's kernel back to the embedding, from the last layer to the first."""
+    returning = Returning(block)
     for step in reversed(steps):
         last = step.stop - 1
         while last >= step.start:
-            found, at = block.backward(gradient, way, step.trace), way
+            found, at = returning.backward(gradient, way, step.trace), way
             size = min(last - step.start + 1, _steady(block, gradient, found))
             if size == 1:
                 gradient = found.pre
             else:
                 at = _further(way, way, found.way, (size - 1) / 2)
                 middle = _powered(block, gradient, gradient, found, (size - 1) / 2)
-                found = block.backward(middle, at, step.trace)
+                found = returning.backward(middle, at, step.trace)
                 gradient = _powered(block, gradient, middle, found, size)
             way = _further(way, at, found.way, size)
             yield Return(last - (size - 1) / 2, step.trace, found._replace(way=way), at.spread)
