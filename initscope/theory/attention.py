@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,15 +16,18 @@ from initscope.theory.softmax import softmax
 
 Array = npt.NDArray[np.floating[Any]]
 
+LARGEST = 2.0  # ln of a weight over the mean, beyond which one key would have most of it
+
 
 class Mixed(NamedTuple):
     """What attention did at one layer: kernels at its sites, and how peaked it is.
 
     ``query`` and ``key`` are as they meet (qk-norm applied), ``turned`` the key's pairs after
     rotation. ``common`` (P, P + 1) is E Σ_j a_tj a_sj, and ``contrast`` what of it a softmax
-    passes back; ``apart_key`` and ``apart_value`` (P,) are what distinguishes the keys, and the
-    values, that a query sees. ``twins`` is by how much more pairs of keys differ than their
-    positions say.
+    passes back. ``far_key`` and ``far_value`` (P, P) are how far each key and value is from the
+    mean of those that a query sees, ``attend`` the mean weights, ``uneven`` (P, P + 1, P) how
+    those that two queries share differ over keys; ``between`` is of different keys what
+    ``contrast`` is of one. ``alike`` are relative variances of the distance: of a pair, of all.
     """
 
     q: Array
@@ -35,10 +39,13 @@ class Mixed(NamedTuple):
     logit: Array
     common: Array
     contrast: Array
-    apart_key: Array
-    apart_value: Array
+    far_key: Array
+    far_value: Array
     inverse: tuple[Array, Array] | None
-    twins: float
+    alike: tuple[float, float]
+    attend: Array
+    uneven: Array
+    between: Array
 
 
 class Passed(NamedTuple):
@@ -61,35 +68,50 @@ class Attention:
     @classmethod
     def of(cls, config: GPTConfig, batch: Batch) -> Attention:
         """Prepare for a model and a batch."""
-        turns = config.positions == "rope"
-        rotation = batch.at.turned(config.head_size, config.rope_theta) if turns else None
-        return cls(config, batch, rotation)
+        if config.positions != "rope":
+            return cls(config, batch, None)
+        part = config.rotated / config.head_size
+        turned = batch.at.turned(config.rotated, config.rope_theta)
+        return cls(config, batch, part * turned + (1 - part))
 
-    def forward(self, x: Array, layer: Layer, twins: float) -> Mixed:
-        """Mix the input's kernel (S, P, P + 1).
-
-        ``twins`` is the variance of the keys' cosine over pairs that is due to repeated tokens;
-        a finite width adds 1/n_embd.
-        """
+    def forward(self, x: Array, layer: Layer, alike: tuple[float, float]) -> Mixed:
+        """Mix the input's kernel (S, P, P + 1); ``alike`` as in :class:`Mixed`."""
         q, k, v = (layer.maps[role].scale * x + layer.maps[role].shift for role in ("q", "k", "v"))
         query, key, inverse = self._met(q, k)
         at, turned = self.batch.at, self._rotated(key)
-        apart_key, apart_value = self._apart(own(key), turned[0]), self._apart(own(v), v[0, :, :-1])
         scale = layer.factors.attention**2
+        far_key = self._far(at.attend, own(key), turned[0])
+        apart_key = (at.attend * far_key).sum(axis=1)
         square = np.maximum(scale * query[0] * apart_key[at.lower], 0.0)
-        seen = at.seen[at.lower] / at.seen[at.upper]
         table, logit = softmax(tuple(at.seen)), np.sqrt(square[:, -1])
-        common = seen * table.participation(at.lower, np.sqrt(square))
+        tilt, mean, squares = table.responses(logit)
+        attend, uneven = self._weighed(far_key, apart_key, scale * query[0], (mean, squares))
+        far_value = self._far(attend, own(v), v[0, :, :-1])
+        apart_value = (attend * far_value).sum(axis=1)
+        seen = at.seen[at.lower] / at.seen[at.upper]
+        spread = self._spread(alike[0])
+        common = seen * table.average(at.lower, square, spread * outer(logit))
         contrast = common * (1 - 1 / at.seen[at.lower])
-        contrast[:, -1] = table.contrast(logit)
-        mixed = self._average(v, common)
+        either = (np.sqrt(square[:, -1] * (1 + sign * spread)) for sign in (-1, 1))
+        contrast[:, -1] = np.mean([table.contrast(tau) for tau in either], axis=0)
+        mixed = self._average(v, common, attend, uneven)
+        between = self._between(v[..., :-1], turned, attend)
+        between += alike[0] * outer(np.sqrt(apart_key * apart_value))
         # A query tilts its weights towards keys along it, and so moves the mean it takes.
-        tilt = np.sqrt(apart_key * apart_value / self.config.n_embd) * (1 - common[:, -1])
-        mixed += scale * query * outer(tilt)
+        mixed += scale * query * between * outer(np.sqrt(tilt))
         return Mixed(
-            q, k, v, mixed, query, turned, logit, common, contrast, apart_key, apart_value,
-            inverse, twins + 1 / self.config.n_embd,
+            q, k, v, mixed, query, turned, logit, common, contrast, far_key, far_value,
+            inverse, alike, attend, uneven, between,
         )  # fmt: skip
+
+    def _spread(self, alike: float) -> float:
+        """Relative deviation over heads of their logits' variance.
+
+        A head's query has few features, and keys that differ in few directions: it is a square
+        form, of relative variance 2 Σ λ² / (Σ λ)².
+        """
+        few = 0.0 if self.config.qk_norm else 1 / self.config.head_size
+        return min(math.sqrt(2 * (few + max(alike, 0.0))), 1.0)
 
     def _met(self, q: Array, k: Array) -> tuple[Array, Array, tuple[Array, Array] | None]:
         """Return queries and keys as they meet."""
@@ -103,24 +125,48 @@ class Attention:
         pairs = kernel[..., :-1]
         return pairs if self.rotation is None else pairs * self.rotation
 
-    def _apart(self, singles: Array, pairs: Array) -> Array:
-        """Variance over the keys seen: their mean square less the square of their mean (P,)."""
-        attend = self.batch.at.attend
-        return np.maximum(attend @ singles - ((attend @ pairs) * attend).sum(axis=1), 0.0)
+    def _far(self, attend: Array, singles: Array, pairs: Array) -> Array:
+        """Square distance of each key from the mean of those that a query sees (P, P)."""
+        toward = attend @ pairs
+        middle = (toward * attend).sum(axis=1)
+        far = np.maximum(singles - 2 * toward + middle[:, None], 0.0)
+        return np.where(attend > 0, far, 0.0)
 
-    def _average(self, v: Array, common: Array) -> Array:
+    def _weighed(
+        self, far: Array, mean: Array, query: Array, responses: tuple[Array, Array]
+    ) -> tuple[Array, Array]:
+        """Return the mean weights (P, P), and how uneven over keys those that two queries share.
+
+        The further a key is from the keys' mean, the more its logit varies, and the larger is its
+        mean weight, exp(τ_j²/2) over its mean.
+        """
+        at = self.batch.at
+        over = np.where(at.attend > 0, far - mean[:, None], 0.0)
+        here = query[:, -1:] * over / 2
+        more = np.exp(np.clip(responses[0][:, None] * here, -LARGEST, LARGEST))
+        more /= (at.attend * more).sum(axis=1, keepdims=True)
+        both = query[..., None] * over[at.lower]
+        both[:, :-1] += here[:, None] + here
+        both[:, -1] += 2 * here
+        both = np.exp(np.clip(responses[1][at.lower][..., None] * both, -LARGEST, LARGEST))
+        return at.attend * more, both
+
+    def _average(self, v: Array, common: Array, attend: Array, uneven: Array) -> Array:
         """Average values: all pairs uniformly, and the excess of a key met with itself."""
         at = self.batch.at
-        smooth = at.attend @ v[..., :-1] @ at.attend.T
-        excess = (v[..., -1] - _diagonal(v[..., :-1])) @ at.attend.T
-        alone = 1 / at.seen[at.upper]
-        shared = np.stack([common, alone][: len(v)])
-        return pack(smooth, _diagonal(smooth)) + shared * excess[:, at.lower]
+        smooth = attend @ v[..., :-1] @ attend.T
+        excess = v[..., -1] - _diagonal(v[..., :-1])
+        mixed = pack(smooth, _diagonal(smooth))
+        mixed[0] += common * np.einsum("abj,abj,j->ab", uneven, at.attend[at.lower], excess[0])
+        if len(v) > 1:
+            mixed[1] += (excess[1] @ attend.T)[at.lower] / at.seen[at.upper]
+        return mixed
 
     def backward(self, gradient: Array, mixed: Mixed, layer: Layer) -> Passed:
         """Pass back the gradient's kernel at attention's output."""
         scale = layer.factors.attention**2
-        v = self._values(gradient, mixed.common)
+        v = self._values(gradient, mixed)
+        scale *= 1 + mixed.alike[1]  # keys and values are apart together
         q = scale * gradient * self._query(mixed)
         k = np.zeros_like(v)
         k[0] = scale * self._keys(gradient[0], mixed)
@@ -131,10 +177,12 @@ class Attention:
         x = maps["q"].scale * q + maps["k"].scale * k + maps["v"].scale * v
         return Passed(q, k, v, x)
 
-    def _values(self, gradient: Array, common: Array) -> Array:
+    def _values(self, gradient: Array, mixed: Mixed) -> Array:
         """Gradient at the values: each gathers from all queries that see it."""
         at, pairs, singles = self.batch.at, gradient[..., :-1], gradient[..., -1]
-        smooth = at.gather @ pairs @ at.gather.T
+        common = mixed.common
+        gather = mixed.attend.T * at.sizes[None, :] / at.sizes[:, None]
+        smooth = gather @ pairs @ gather.T
         peaked = common * at.seen[at.upper]
         here = _diagonal(pairs)
         # Two keys of one query share its weight, 1 - Σ a², among its t (t - 1) pairs.
@@ -142,27 +190,31 @@ class Attention:
         apart = singles * 1.0
         apart[0] *= (1 - common[:, -1]) * split
         off = (apart - here) @ at.gather_squares.T
-        one = ((at.gather @ (pairs[0] * peaked[:, :-1])) * at.gather).sum(axis=1)
-        one += at.gather_squares @ (peaked[:, -1] * singles[0] - _diagonal(peaked) * here[0])
+        flow = pairs[0] * peaked[:, :-1]
+        flow = np.column_stack([pairs[0] * peaked[:, :-1], peaked[:, -1] * singles[0]])
+        flow[:, -1] += np.diagonal(flow) - _diagonal(peaked) * here[0]
+        one = self._at_key(flow, mixed.uneven)
         alone = _diagonal(smooth) + off
         alone[0] = one
         return pack(smooth + off[:, at.upper[:, :-1]], alone)
 
-    def _query(self, mixed: Mixed) -> Array:
-        """Σ_jk a_tj a_sk cov(v_j, v_k) k_j·k_k, which multiplies the gradient at the queries.
+    def _between(self, v: Array, k: Array, attend: Array) -> Array:
+        """Σ_jk a_tj a_sk cov(v_j, v_k) cov(k_j, k_k) over different keys (S, P, P + 1).
 
-        The covariance is about the values' means over what t and s see, since a softmax passes
-        back nothing that all keys share.
+        The covariances are about the means over what t and s see, since a softmax passes back
+        nothing that all keys share.
         """
-        attend = self.batch.at.attend
-        v, k = mixed.v[..., :-1], mixed.turned
         v_row, k_row = attend @ v, attend @ k
         cross = (v_row * k_row) @ attend.T
         smooth = attend @ (v * k) @ attend.T - cross - cross.transpose(0, 2, 1)
         smooth += (v_row @ attend.T) * (k_row @ attend.T)
-        factor = pack(smooth, _diagonal(smooth))
-        lower = self.batch.at.lower
-        factor[0] += (mixed.contrast + mixed.twins) * (mixed.apart_key * mixed.apart_value)[lower]
+        return pack(smooth, _diagonal(smooth))
+
+    def _query(self, mixed: Mixed) -> Array:
+        """Σ_jk a_tj a_sk cov(v_j, v_k) k_j·k_k, which multiplies the gradient at the queries."""
+        at, factor = self.batch.at, mixed.between.copy()
+        far = at.attend * mixed.far_key * mixed.far_value
+        factor[0] += mixed.contrast * np.einsum("abj,abj->ab", mixed.uneven, far[at.lower])
         return factor
 
     def _keys(self, gradient: Array, mixed: Mixed) -> Array:
@@ -171,23 +223,27 @@ class Attention:
         query = mixed.query[0] * 1.0
         if self.rotation is not None:
             query[:, :-1] *= self.rotation
-        flow = gradient * query * mixed.apart_value[at.lower]
-        peaked = flow * (mixed.contrast * at.seen[at.upper])
+        flow = gradient * query * (mixed.contrast * at.seen[at.upper])
         # Of each query's keys what one gets the others together lose.
-        one = self._at_key(peaked)
-        others = self._at_key(peaked / np.maximum(at.seen[at.lower] - 1, 0.5))
+        far = mixed.uneven * mixed.far_value[at.lower]
+        one = self._at_key(flow, far)
+        others = self._at_key(flow / np.maximum(at.seen[at.lower] - 1, 0.5), far)
         return np.column_stack([-others[at.upper[:, :-1]], one])
 
-    def _at_key(self, flow: Array) -> Array:
+    def _at_key(self, flow: Array, far: Array) -> Array:
         """Gather what the pairs of queries beyond a key send to it (P,)."""
         at, pairs = self.batch.at, flow[:, :-1]
-        both = ((at.gather @ pairs) * at.gather).sum(axis=1)
-        return both + at.gather_squares @ (flow[:, -1] - np.diagonal(pairs))
+        both = np.einsum("ab,abj,ja,jb->j", pairs, far[:, :-1], at.gather, at.gather, optimize=True)
+        back = flow[:, -1] - np.diagonal(pairs)
+        return both + np.einsum("ja,aj,a->j", at.gather_squares, far[:, -1], back)
 
     def entropy(self, mixed: Mixed) -> float:
         """Mean entropy of the rows that see more than one key, over ln(keys)."""
         at = self.batch.at
-        share = softmax(tuple(at.seen)).entropy(mixed.logit)
+        table = softmax(tuple(at.seen))
+        spread = self._spread(mixed.alike[0])
+        either = (mixed.logit * math.sqrt(1 + sign * spread) for sign in (-1, 1))
+        share = np.mean([table.entropy(tau) for tau in either], axis=0)
         return _rows_mean(share, self.batch)
 
     def logit_std(self, mixed: Mixed) -> float:

@@ -1,4 +1,4 @@
-"""One block on kernels: norm placement, skips and factors (docs/theory.md, §7 and §8)."""
+"""One block on kernels: norms, skips, factors, and how it fluctuates (docs/theory.md, §7, §8)."""
 
 from __future__ import annotations
 
@@ -10,66 +10,68 @@ import numpy.typing as npt
 from initscope.config import GPTConfig
 from initscope.sites import block_parameters
 from initscope.theory import mlp
-from initscope.theory.attention import Attention, Mixed, Passed
+from initscope.theory.attention import Attention, Mixed
+from initscope.theory.fluctuation import Fluctuation, Response, Size, wishart
 from initscope.theory.gains import Layer, Map
-from initscope.theory.kernels import Batch, Norm, Normed
-from initscope.theory.mlp import Hidden, Returned
+from initscope.theory.kernels import Batch, Norm, Normed, own
+from initscope.theory.mlp import Hidden
 
 Array = npt.NDArray[np.floating[Any]]
 
-# Relative variance of |f|² beyond a normal vector's 2/width: what the weights that all features
-# share bring in. Attention's value and output maps add 2/width each; an MLP's hidden units
-# E φ⁴ / (E φ²)² - 1 over their number, which is about this for units of unit variance.
-_ROUGH_ATTENTION = 4.0
-_ROUGH_UNIT = {"relu": 5.0, "relu2": 22.0, "swiglu": 18.0, "geglu": 18.0}
-_ROUGH_OTHER = 6.0
+
+class Stream(NamedTuple):
+    """The stream at one place: its kernel, how that fluctuates, and its features' mean (P,)."""
+
+    kernel: Array
+    moves: Fluctuation
+    mean: Array | float = 0.0
 
 
 class Added(NamedTuple):
     """One branch and its sum with the stream.
 
-    ``normed`` is the norm that sandwich puts on the branch, or post on the sum; ``share`` is the
-    branch's part of the sum's mean square, ``rough`` the sum's excess variance of |x|².
+    ``inner`` is the norm before the branch's last map, ``normed`` that which sandwich and output
+    put on the branch, or post on the sum; ``share`` is the branch's part of the sum's mean square.
+    ``rough`` is the relative variance of the square that ``normed`` divides by, ``drift`` that of
+    its mean over all tokens; ``gain`` is what the branch answers to cosines.
     """
 
     branch: Array
+    inner: Normed | None
     normed: Normed | None
-    stream: Array
+    stream: Stream
     share: float
     rough: float
+    drift: float
+    gain: Response
 
 
 class Trace(NamedTuple):
-    """Every kernel of one block, in the order of computation."""
+    """Every kernel of one block, in the order of computation; ``x_1``, ``x_2`` what branches read.
+
+    ``read`` is the stream that the MLP's branch leaves.
+    """
 
     layer: Layer
-    pre: Array
-    rough: float
+    pre: Stream
     norm_1: Normed | None
+    x_1: Array
     mixed: Mixed
     mid: Added
+    read: Stream
     norm_2: Normed | None
+    x_2: Array
     hidden: Hidden
     post: Added
 
 
-class Gradients(NamedTuple):
-    """The gradient's kernel at every site of one block.
+class _Branch(NamedTuple):
+    """What a branch computed; ``rough`` is the variance that its weights within bring in."""
 
-    ``fresh`` is the part of the last one that came through the branch.
-    """
-
-    post: Array
-    down: Array
-    mlp: Returned
-    norm_2: Array
-    mid: Array
-    out: Array
-    attn: Array
-    passed: Passed
-    norm_1: Array
-    pre: Array
-    fresh: float
+    kernel: Array
+    inner: Normed | None
+    gain: Response
+    rough: float
 
 
 class Block:
@@ -80,120 +82,138 @@ class Block:
         self.norm = Norm.of(config)
         self.labels = frozenset(parameter.label for parameter in block_parameters(config, 0))
         self.attention = Attention.of(config, batch)
-        self.rough_attention = _ROUGH_ATTENTION / config.n_embd
-        self.rough_mlp = _ROUGH_UNIT.get(config.activation, _ROUGH_OTHER) / config.d_ff
 
-    def forward(self, stream: Array, rough: float, twins: float, layer: Layer) -> Trace:
-        """Carry the stream's kernel (S, P, P + 1) through the block.
-
-        ``rough`` is the excess variance of |x|², ``twins`` what repeated tokens add to that of
-        the tokens' cosines.
-        """
+    def forward(self, stream: Stream, layer: Layer) -> Trace:
+        """Carry the stream's kernel (S, P, P + 1) through the block, and how it fluctuates."""
         factors = layer.factors
         norm_1 = self._before(stream, layer, "norm_1")
-        mixed = self.attention.forward(stream if norm_1 is None else norm_1.kernel, layer, twins)
-        out = _mapped(mixed.out, layer.maps["attn_out"])
-        skips = factors.skip_attn, factors.branch_attn
-        mid = self._add(stream, out, (layer, "norm_1"), skips, (rough, self.rough_attention))
-        norm_2 = self._before(mid.stream, layer, "norm_2")
-        hidden = mlp.forward(self.config, mid.stream if norm_2 is None else norm_2.kernel, layer)
-        down = _mapped(hidden.act, layer.maps["mlp_down"])
-        skips = factors.skip_mlp, factors.branch_mlp
-        rough = self.rough_after(mid)
-        post = self._add(mid.stream, down, (layer, "norm_2"), skips, (rough, self.rough_mlp))
-        return Trace(layer, stream, rough, norm_1, mixed, mid, norm_2, hidden, post)
-
-    def rough_after(self, added: Added) -> float:
-        """Return the excess variance of |x|² in the stream: post-norm leaves |x|² none at all."""
-        return -2 / self.config.n_embd if self.config.norm == "post" else added.rough
-
-    def _before(self, stream: Array, layer: Layer, name: str) -> Normed | None:
-        if self.config.norm not in {"pre", "sandwich"}:
-            return None
-        return self.norm.forward(stream, layer.maps[name])
-
-    def _add(
-        self,
-        stream: Array,
-        branch: Array,
-        norm: tuple[Layer, str],
-        factors: tuple[float, float],
-        rough: tuple[float, float],
-    ) -> Added:
-        layer, name = norm
-        skip, scale = factors[0] ** 2, factors[1] ** 2
-        normed = None
-        added = branch
-        if self.config.norm == "sandwich":
-            normed = self.norm.forward(branch, layer.maps[f"{name}_out"])
-            added = normed.kernel
-        total = skip * stream + scale * added
-        part, whole = scale * self.batch.mean(added), self.batch.mean(total)
-        share = part / whole if whole > 0 else 0.0
-        excess = (1 - share) ** 2 * rough[0] + share**2 * rough[1]
-        if self.config.norm == "post":
-            # Behind the first norm the stream comes centred, and with no variance of |x|².
-            uncentred = share if rough[0] < 0 else 1.0
-            normed = self.norm.forward(total, layer.maps[name], uncentred)
-            return Added(branch, normed, normed.kernel, share, excess)
-        return Added(branch, normed, total, share, excess)
-
-    def backward(self, gradient: Array, fresh: float, trace: Trace) -> Gradients:
-        """Carry the gradient's kernel from the block's end to its start.
-
-        ``fresh`` is the part of it that did not come back over a skip.
-        """
-        layer, maps = trace.layer, trace.layer.maps
-        skip, down = self._split(gradient, fresh, trace.post, layer, "norm_2")
-        returned = mlp.backward(self.config, down, trace.hidden, layer)
-        branch = self._through(returned.x, trace.norm_2, maps.get("norm_2"), trace.mid.rough)
-        mid = skip + branch
-        skip, out = self._split(mid, self._part(branch, mid), trace.mid, layer, "norm_1")
-        attn = out * maps["attn_out"].scale
-        passed = self.attention.backward(attn, trace.mixed, layer)
-        branch = self._through(passed.x, trace.norm_1, maps.get("norm_1"), trace.rough)
-        pre = skip + branch
-        return Gradients(
-            gradient, down, returned, returned.x, mid, out, attn, passed, passed.x, pre,
-            self._part(branch, pre),
+        x_1 = stream.kernel if norm_1 is None else norm_1.kernel
+        alike = stream.moves.alike(self.size(stream.kernel))
+        mixed = self.attention.forward(x_1, layer, alike)
+        found = self._attention_branch(x_1, mixed, layer)
+        scales = factors.skip_attn, factors.branch_attn
+        mid = self._add(stream, found, layer, "norm_1", scales)
+        read = mid.stream if self.config.branches == "sequential" else stream
+        shared = self.config.branches == "shared"
+        norm_2 = None if shared else self._before(read, layer, "norm_2")
+        x_2 = x_1 if shared else read.kernel if norm_2 is None else norm_2.kernel
+        hidden = mlp.forward(self.config, x_2, layer)
+        found = self._mlp_branch(x_2, hidden, layer)
+        scales = factors.skip_mlp, factors.branch_mlp
+        post = self._add(mid.stream, found, layer, "norm_2", scales)
+        return Trace(
+            layer, stream, norm_1, x_1, mixed, mid, read, norm_2, x_2, hidden, post
         )  # fmt: skip
 
-    def _part(self, branch: Array, total: Array) -> float:
-        whole = self.batch.mean(total)
-        return self.batch.mean(branch) / whole if whole > 0 else 1.0
+    def size(self, kernel: Array) -> Size:
+        """Return a kernel's means over tokens and over pairs."""
+        return Size(self.batch.mean(kernel), self.batch.between(kernel))
 
-    def _split(
-        self, gradient: Array, fresh: float, added: Added, layer: Layer, name: str
-    ) -> tuple[Array, Array]:
-        """Return the gradient on the skip and at the branch's own output."""
-        factors = layer.factors
-        if name == "norm_1":
-            skip, scale, rough = factors.skip_attn, factors.branch_attn, self.rough_attention
-        else:
-            skip, scale, rough = factors.skip_mlp, factors.branch_mlp, self.rough_mlp
+    def common(self, stream: Stream) -> float:
+        """Relative variance of a stream's mean square over all tokens."""
+        size = self.size(stream.kernel)
+        if size.square <= 0:
+            return 0.0
+        square = stream.moves.square + stream.moves.own / self.batch.at.length
+        return max(square, 0.0) / size.square**2 * self.batch.repeated(stream.kernel)
+
+    def inner_norm(self, label: str) -> Norm:
+        """Return the norm before a branch's last map."""
+        width = self.config.n_embd if label == "norm_attn" else self.config.d_ff
+        return self.norm._replace(width=width)
+
+    def _attention_branch(self, x: Array, mixed: Mixed, layer: Layer) -> _Branch:
+        inner, last = None, layer.maps["attn_out"]
+        gain = layer.maps["v"].scale * last.scale * self.batch.mean(x)
+        common = self.size(mixed.common[None])
+        answer = Response(gain * (1 - common.square), gain * (1 - common.shared), 0.0)
+        rough = mlp.VALUES / self.config.n_embd
+        if self.config.inner_norm:
+            size = self.size(mixed.out)
+            inner = self.inner_norm("norm_attn").forward(mixed.out, layer.maps["norm_attn"])
+            ratio = self.batch.mean(inner.kernel) / max(size.square, 1e-300)
+            answer = answer.scaled(1 / max(last.scale, 1e-300))
+            answer, rough = answer.normed(size, ratio * last.scale), 0.0
+        return _Branch(_mapped(inner.kernel if inner else mixed.out, last), inner, answer, rough)
+
+    def _mlp_branch(self, x: Array, hidden: Hidden, layer: Layer) -> _Branch:
+        inner, last = None, layer.maps["mlp_down"]
+        gain = last.scale * self.batch.between(mlp.slope(hidden, layer)) * self.batch.mean(x)
+        rough = mlp.roughness(self.config, hidden)
+        if self.config.inner_norm:
+            norm = self.inner_norm("norm_mlp")
+            centre = mlp.mean(self.config, hidden) if norm.centred else 0.0
+            inner = norm.forward(hidden.act, layer.maps["norm_mlp"], mean=centre)
+            ratio = self.batch.mean(inner.kernel) / max(self.batch.mean(hidden.act), 1e-300)
+            gain, rough = gain * ratio, 0.0
+        kernel = _mapped(inner.kernel if inner else hidden.act, last)
+        return _Branch(kernel, inner, Response(0.0, gain, gain), rough)
+
+    def _before(self, stream: Stream, layer: Layer, name: str) -> Normed | None:
+        if not self.config.norms_input:
+            return None
+        normed = self.norm.forward(stream.kernel, layer.maps[name], mean=stream.mean)
+        return self._turned(normed, stream)
+
+    def _turned(self, normed: Normed, stream: Stream) -> Normed:
+        """Correct a norm's output for the cosines' bias, which goes with ρ(1 - ρ)."""
+        size = self.size(stream.kernel)
+        rho = size.cosine
+        if not 1e-6 < rho < 1 - 1e-6:
+            return normed
+        roots = np.sqrt(own(stream.kernel))
+        cosine = stream.kernel[..., :-1] / np.maximum(np.multiply.outer(roots, roots), 1e-300)
+        bias = stream.moves.bias(size) * cosine * (1 - cosine) / (rho * (1 - rho))
+        kernel, square = normed.kernel.copy(), np.sqrt(own(normed.kernel))
+        kernel[..., :-1] += bias * np.multiply.outer(square, square)
+        return Normed(kernel, normed.inverse)
+
+    def _add(
+        self, stream: Stream, found: _Branch, layer: Layer, name: str, factors: tuple[float, float]
+    ) -> Added:
+        skip, scale = factors[0] ** 2, factors[1] ** 2
+        width, own_size = 2 / self.config.n_embd, self.size(found.kernel)
+        normed, added, gain = None, found.kernel, found.gain
+        relative = drift = 0.0
+        drawn = wishart(own_size, found.rough)
+        if self.config.norms_output:
+            normed = self.norm.forward(found.kernel, layer.maps[f"{name}_out"])
+            added = normed.kernel
+            relative = width + found.rough + self._fed(stream, gain, own_size)
+            drift = relative * self.batch.coherence(found.kernel)
+            ratio = self.batch.mean(added) / max(own_size.square, 1e-300)
+            gain = gain.normed(own_size, ratio)
+            drawn = wishart(own_size, found.rough + width).normed(own_size, ratio)
+            drawn = drawn.plus(wishart(self.size(added), width), -1.0)
+        gain = gain.scaled(scale)
+        total = skip * stream.kernel + scale * added
+        before, after = self.size(stream.kernel), self.size(total)
+        share = scale * self.batch.mean(added) / after.square if after.square > 0 else 0.0
+        moves = stream.moves.after(before, gain, skip).plus(drawn.scaled(scale))
+        # The sum of normal features is one, with the sum's kernel.
+        moves = moves.plus(wishart(after, width)).plus(wishart(before, width).scaled(skip), -1.0)
+        whole = Stream(total, moves, abs(factors[0]) * stream.mean)
         if self.config.norm == "post":
-            # What came back over a skip is already orthogonal to the norm's directions, up to
-            # what the branch has turned the stream by.
-            lost = fresh + (1 - fresh) * added.share / 2
-            gradient = self._through(gradient, added.normed, layer.maps[name], added.rough, lost)
-        branch = scale**2 * gradient
-        if self.config.norm == "sandwich":
-            branch = self._through(branch, added.normed, layer.maps[f"{name}_out"], rough)
-        return skip**2 * gradient, branch
+            relative, drift = moves.relative(after), self.common(whole)
+            normed = self._after(stream, whole, share, layer.maps[name])
+            ratio = self.batch.mean(normed.kernel) / max(after.square, 1e-300)
+            centre = 0.0 if self.norm.centred else whole.mean * normed.inverse
+            whole = Stream(normed.kernel, moves.normed(after, ratio), centre)
+        return Added(found.kernel, found.inner, normed, whole, share, relative, drift, gain)
 
-    def _through(
-        self,
-        gradient: Array,
-        normed: Normed | None,
-        gain: Map | None,
-        rough: float,
-        lost: float = 1.0,
-    ) -> Array:
-        """Pass a gradient back through a norm: E 1/|x|² exceeds 1/E|x|² by |x|²'s variance."""
-        if normed is None or gain is None:
-            return gradient
-        passed = self.norm.backward(gradient, normed, gain, lost)
-        return passed * (1 + rough + 2 / self.config.n_embd)
+    def _fed(self, stream: Stream, gain: Response, branch: Size) -> float:
+        """Relative variance of a branch's square that it takes over from the stream."""
+        if branch.square <= 0:
+            return 0.0
+        size = self.size(stream.kernel)
+        cosines = (gain.square / branch.square) ** 2 * stream.moves.cosine(size)
+        return cosines if self.config.norms_input else cosines + stream.moves.relative(size)
+
+    def _after(self, before: Stream, total: Stream, share: float, gain: Map) -> Normed:
+        """Normalise a sum; behind the first norm the stream comes centred already."""
+        uncentred = share if before.moves.square + before.moves.own == 0 else 1.0
+        normed = self.norm.forward(total.kernel, gain, uncentred, total.mean)
+        return self._turned(normed, total)
 
 
 def _mapped(kernel: Array, linear: Map) -> Array:

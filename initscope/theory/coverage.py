@@ -11,12 +11,13 @@ _KNOWN = frozenset(
     {
         "n_layer", "n_embd", "n_head", "n_kv_head", "d_ff", "vocab_size", "block_size", "norm",
         "norm_kind", "activation", "positions", "bias", "tied", "qk_norm", "rope_theta", "norm_eps",
+        "branches", "embed_norm", "inner_norm", "rope_share",
     }
 )  # fmt: skip
 # The values of what has more of them than theory knows.
 _VALUES = {
-    "norm": ("pre", "post", "sandwich", "none"),
-    "positions": ("learned", "rope", "none"),
+    "norm": ("pre", "post", "sandwich", "output", "none"),
+    "positions": ("learned", "rope", "sinusoidal", "none"),
 }
 
 

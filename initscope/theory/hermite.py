@@ -42,6 +42,12 @@ class Expansion:
         x = np.sqrt(np.asarray(variance, float))[..., None] * _Z
         return self.function(x)[0] @ _WEIGHT
 
+    def peaked(self, variance: float) -> tuple[float, float]:
+        """E φ(u)⁴ / (E φ(u)²)² for Var u = ``variance``, and of the slope; 3 where φ is 0."""
+        squares = (values**2 for values in self.function(np.sqrt(variance) * _Z))
+        value, slope = (_fourth(square) for square in squares)
+        return value, slope
+
     def dual(self, a: Array, b: Array, c: Array) -> tuple[Array, Array]:
         """E φ(u)φ(v) and E φ'(u)φ'(v); the variances broadcast with the covariance c."""
         a, b, c = np.broadcast_arrays(a, b, c)
@@ -52,6 +58,11 @@ class Expansion:
         values = self.function(np.sqrt(variances)[:, None] * _Z)
         one, two = (_mehler(value, left, right, r) for value in values)
         return one, two
+
+
+def _fourth(square: Array) -> float:
+    mean = float(square @ _WEIGHT)
+    return float(square**2 @ _WEIGHT) / mean**2 if mean > 0 else 3.0
 
 
 def _mehler(values: Array, left: Array, right: Array, r: Array) -> Array:

@@ -76,6 +76,22 @@ class Batch:
         """Mean over all pairs of tokens, of other sequences too."""
         return float(np.vdot(kernel, self._every))
 
+    def coherence(self, kernel: Array) -> float:
+        """Mean over all pairs of tokens of the squared kernel, over its squared mean.
+
+        Tokens that share a direction average nothing out: for normal features the mean square
+        over all tokens has this times 2/width for its relative variance.
+        """
+        mean = self.mean(kernel)
+        return self.every((kernel / mean) ** 2) if mean > 0 else 0.0
+
+    def repeated(self, kernel: Array) -> float:
+        """Coherence of all sequences over that of one."""
+        if self.sequences == 1:
+            return 1.0
+        alone = float(np.vdot(kernel[0] ** 2, self._every[0])) * self.sequences
+        return self.every(kernel**2) / alone if alone > 0 else 1.0
+
     def total(self, one: Array, other: Array) -> float:
         """Sum over all pairs of tokens of the product of two kernels."""
         return float(np.vdot(one * self._every, other)) * self.tokens**2
@@ -117,11 +133,16 @@ class Norm(NamedTuple):
         """Return the stream's norm."""
         return cls(config.n_embd, config.norm_eps, config.norm_kind == "layernorm")
 
-    def forward(self, kernel: Array, gain: Map, uncentred: float = 1.0) -> Normed:
+    def forward(
+        self, kernel: Array, gain: Map, uncentred: float = 1.0, mean: Array | float = 0.0
+    ) -> Normed:
         """Normalise: c / sqrt((q + eps)(q' + eps)), times gain², plus bias².
 
-        ``uncentred`` is the part of the input that no LayerNorm has centred yet.
+        ``uncentred`` is the part of the input that no LayerNorm has centred yet, ``mean`` what
+        its features have in common whatever the weights (P,).
         """
+        if self.centred and np.any(mean):
+            kernel = kernel - outer(np.broadcast_to(mean, kernel.shape[1]))
         kept = 1 - uncentred / self.width if self.centred else 1.0
         inverse = 1 / np.sqrt(own(kernel) * kept + self.eps)
         scaled = kernel * (kept * gain.scale * outer(inverse))

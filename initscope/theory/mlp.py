@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,9 @@ from initscope.theory.gains import Layer
 from initscope.theory.kernels import own
 
 Array = npt.NDArray[np.floating[Any]]
+
+# Relative variance of |f|² that attention's value map brings in, times the width.
+VALUES = 2.0
 
 
 class Hidden(NamedTuple):
@@ -56,9 +60,8 @@ def _dual(config: GPTConfig, kernel: Array) -> Dual:
 
 
 def backward(config: GPTConfig, gradient: Array, hidden: Hidden, layer: Layer) -> Returned:
-    """Pass back the gradient's kernel at the down projection's output."""
-    wider = config.d_ff / config.n_embd
-    act = gradient * (layer.maps["mlp_down"].scale / wider)
+    """Pass back the gradient's kernel at the hidden layer."""
+    wider, act = config.d_ff / config.n_embd, gradient
     up_back = layer.maps["mlp_up"].scale * wider
     if hidden.gate is None:
         up = act * hidden.dual.slope
@@ -73,3 +76,30 @@ def mean(config: GPTConfig, hidden: Hidden) -> Array:
     if hidden.gate is not None:
         return np.zeros(len(hidden.up[0]))
     return ACTIVATIONS[config.activation].mean(own(hidden.up))
+
+
+def slope(hidden: Hidden, layer: Layer) -> Array:
+    """Derivative of the hidden layer's kernel by the input's, for pairs of tokens."""
+    maps = layer.maps
+    if hidden.gate is None:
+        return hidden.dual.slope * maps["mlp_up"].scale
+    gated = hidden.dual.slope * maps["mlp_gate"].scale * hidden.up
+    return gated + hidden.dual.value * maps["mlp_up"].scale
+
+
+def roughness(config: GPTConfig, hidden: Hidden) -> float:
+    """Relative variance of the hidden layer's mean square, its units being independent."""
+    inner = own(hidden.up if hidden.gate is None else hidden.gate)
+    peaked = ACTIVATIONS[config.activation].peaked(float(inner.mean()))[0]
+    return (peaked * (1 if hidden.gate is None else 3) - 1) / config.d_ff
+
+
+def roughness_back(config: GPTConfig, hidden: Hidden) -> float:
+    """Relative variance of what the hidden units pass back, as :func:`roughness`."""
+    inner = own(hidden.up if hidden.gate is None else hidden.gate)
+    value, slope = ACTIVATIONS[config.activation].peaked(float(inner.mean()))
+    if hidden.gate is None:
+        return (slope - 1) / config.d_ff
+    # A unit passes back through gate and up, about as much; both are large together.
+    root = (math.sqrt(max(value - 1, 0.0)) + math.sqrt(max(3 * slope - 1, 0.0))) / 2
+    return root**2 / config.d_ff

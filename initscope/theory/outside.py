@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from initscope.sites import block_parameters, embedding_parameters, head_parameters
-from initscope.theory.band import scatter
+from initscope.theory.block import Block
 from initscope.theory.ends import Ends, Loss
+from initscope.theory.gains import Map
 from initscope.theory.readings import Activation, free, moments, stream
 from initscope.theory.series import Series
 
@@ -18,17 +19,27 @@ Array = npt.NDArray[np.floating[Any]]
 
 
 def record_embedding(
-    series: Series, ends: Ends, kernel: Array, gradient: Array | None, drift: float
+    series: Series, block: Block, ends: Ends, back: tuple[Array, float] | None
 ) -> None:
-    """Record what precedes the blocks; ``drift`` is the gradient's deviation on its way there."""
-    batch, width = ends.batch, ends.config.n_embd
-    one = Activation("embed", kernel, width)
-    series.add(-1, "embed", "forward", **moments(batch, one), **stream(batch, one))
-    if gradient is None:
+    """Record what precedes the blocks; ``back`` is the gradient there, and its spread."""
+    batch, width, start = ends.batch, ends.config.n_embd, ends.start
+    positions = np.broadcast_to(start.mean, len(batch.at.start))
+    features = width if ends.normed is None else free(ends.norm, width)
+    sites = ["embed"] if ends.normed is None else ["norm_embed", "embed"]
+    for site in sites:
+        one = Activation(site, start.kernel, features, positions)
+        series.add(-1, site, "forward", **moments(batch, one))
+        if back is not None:
+            one = Activation(site, back[0], width)
+            series.add(-1, site, "backward", **moments(batch, one))
+    series.add(-1, "embed", "forward", **stream(block, start))
+    if back is None:
         return
-    back = Activation("embed", gradient, width)
-    spread = math.hypot(scatter(batch, gradient, width), drift)
-    series.add(-1, "embed", "backward", spread=spread, **moments(batch, back))
+    series.add(-1, "embed", "backward", spread=back[1])
+    gradient = back[0]
+    if ends.normed is not None:
+        _record_norm(series, ends, "norm_embed", -1, (gradient, start.kernel, ends.first))
+    gradient = ends.before_norm(gradient)
     if ends.config.positions == "learned":
         same = batch.sequences * float(gradient[0, :, -1] @ batch.at.single)
         if len(gradient) > 1:
@@ -44,16 +55,13 @@ def record_head(series: Series, ends: Ends, loss: Loss, gradient: Array | None) 
     last = config.n_layer
     if loss.normed is not None:
         one = Activation("norm_f", loss.x, free(ends.norm, config.n_embd))
-        series.add(last, "norm_f", "forward", **moments(batch, one), **stream(batch, one))
+        series.add(last, "norm_f", "forward", **moments(batch, one))
+        if batch.at.length > 1:
+            series.add(last, "norm_f", "forward", token_cosine=batch.cosine(loss.x))
         if gradient is not None:
             back = Activation("norm_f", gradient, config.n_embd)
             series.add(last, "norm_f", "backward", **moments(batch, back))
-            plain = (loss.x - ends.gain.shift) / ends.gain.scale
-            square = max(batch.total(gradient, plain), 0.0)
-            series.add(last, "norm_f", "weight_grad", second_moment=square)
-            if config.bias and config.norm_kind == "layernorm":
-                square = max(batch.total(gradient, np.ones_like(gradient)), 0.0)
-                series.add(last, "norm_f.bias", "weight_grad", second_moment=square)
+            _record_norm(series, ends, "norm_f", last, (gradient, loss.x, ends.gain))
     logits = ends.logits**2 * config.n_embd * ends.head * loss.x
     logits[0, :, -1] += loss.token**2 / config.vocab_size
     kernel = Activation("logits", logits, config.vocab_size)
@@ -63,6 +71,19 @@ def record_head(series: Series, ends: Ends, loss: Loss, gradient: Array | None) 
         series.add(last, "logits", "backward", **moments(batch, errors))
     excess = loss.loss - math.log(config.vocab_size)
     series.add(last, "loss", "forward", loss=loss.loss, loss_excess=excess)
+
+
+def _record_norm(
+    series: Series, ends: Ends, label: str, layer: int, at: tuple[Array, Array, Map]
+) -> None:
+    """Record a norm's own gradients; ``at`` is the gradient and the kernel of its output."""
+    gradient, kernel, gain = at
+    plain = (kernel - gain.shift) / gain.scale
+    square = max(ends.batch.total(gradient, plain), 0.0)
+    series.add(layer, label, "weight_grad", second_moment=square)
+    if ends.config.bias and ends.norm.centred:
+        square = max(ends.batch.total(gradient, np.ones_like(gradient)), 0.0)
+        series.add(layer, f"{label}.bias", "weight_grad", second_moment=square)
 
 
 def record_ends(series: Series, ends: Ends, loss: Loss, gradient: Array) -> None:

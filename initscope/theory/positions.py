@@ -112,6 +112,13 @@ class Positions:
         counts = np.outer(self.sizes, self.sizes) - np.diag(self.sizes)
         return np.where(counts > 0, sums / np.maximum(counts, 1.0), 1.0)
 
+    def waves(self, width: int, theta: float) -> Array:
+        """Mean over features of sines and cosines at every rate (P,); sines come first."""
+        half = -(-width // 2)
+        angle = np.arange(self.length)[:, None] * theta ** (-np.arange(half) / half)
+        features = np.hstack([np.sin(angle), np.cos(angle)])[:, :width]
+        return self._mean_rows(features.mean(axis=1)[:, None])[:, 0]
+
 
 @lru_cache(maxsize=16)
 def positions(length: int) -> Positions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,6 @@ from initscope.rules.core import Rule
 from initscope.rules.variants import zeros_perturbed
 from initscope.sites import embedding_parameters, head_parameters
 from initscope.theory import coverage, recursion
-from initscope.theory.band import Drift
 from initscope.theory.block import Block
 from initscope.theory.ends import Ends
 from initscope.theory.gains import Gains
@@ -147,16 +147,13 @@ class _Depth:
         self.gains, self.block = Gains(config, rule), Block(config, pairs)
         self.ends = Ends.of(config, rule, pairs, found)
         self._prescribed()
-        start = self.ends.start()
-        state = State(start, 0.0, 1.0, self.ends.wte * self.ends.embed**2)
-        gone = recursion.forward(self.block, self.gains, state, found.twins)
+        gone = recursion.forward(self.block, self.gains, State(self.ends.start, 1.0))
         self.remark, self.last = gone.remark, gone.steps[-1].stop - 1 if gone.steps else -1
         for step in gone.steps:
             record_activations(self.series, self.block, step)
-        self.drift = Drift(self.block, gone.end.kernel)
         whole = not gone.remark
         back = self._head(gone, backward=not options.forward_only) if whole else None
-        record_embedding(self.series, self.ends, start, back, self.drift.value)
+        record_embedding(self.series, self.block, self.ends, back)
 
     def _prescribed(self) -> None:
         """Record what the rule prescribes: the parameters themselves."""
@@ -173,20 +170,22 @@ class _Depth:
                 second_moment=draw.std**2 + draw.mean**2, mean=draw.mean, rule_std=draw.std,
             )  # fmt: skip
 
-    def _head(self, gone: Forward, *, backward: bool) -> recursion.Array | None:
+    def _head(self, gone: Forward, *, backward: bool) -> tuple[Array, float] | None:
         """Record the head and, where asked for, every gradient; return the embedding's."""
-        stream = gone.end.kernel
-        loss = self.ends.loss(stream, gone.end.skipped)
-        at_head = self.ends.gradient(loss, stream) if backward else None
+        end = gone.end.stream
+        loss = self.ends.loss(end, gone.end.skipped)
+        at_head = self.ends.gradient(loss, end.kernel) if backward else None
         record_head(self.series, self.ends, loss, at_head)
         if at_head is None:
             return None
-        gradient = self.ends.back(at_head, loss, gone.end.rough)
-        for found in recursion.backward(self.block, gone.steps, gradient):
-            record_gradients(self.series, self.block, found, self.drift)
-            gradient = found[2].pre
+        rough = end.moves.relative(self.block.size(end.kernel))
+        gradient = self.ends.back(at_head, loss, rough)
+        way = self.ends.way(end.kernel, gradient, self.block.common(end))
+        for found in recursion.backward(self.block, gone.steps, gradient, way):
+            record_gradients(self.series, self.block, found)
+            gradient, way = found.gradients.pre, found.gradients.way
         record_ends(self.series, self.ends, loss, gradient)
-        return gradient
+        return gradient, math.sqrt(max(way.spread, 0.0))
 
     def table(self) -> pd.DataFrame:
         """Return the long table."""

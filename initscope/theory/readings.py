@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from initscope.theory import mlp
-from initscope.theory.band import Drift, scatter
-from initscope.theory.block import Block, Gradients, Trace
+from initscope.theory.block import Block, Stream, Trace
 from initscope.theory.kernels import Batch, Norm
-from initscope.theory.recursion import Step
+from initscope.theory.recursion import Return, Step
+from initscope.theory.returning import Gradients
 from initscope.theory.series import Series
 
 Array = npt.NDArray[np.floating[Any]]
@@ -49,15 +49,13 @@ def record_activations(series: Series, block: Block, step: Step) -> None:
     """Record one block's forward statistics."""
     batch, trace = block.batch, step.trace
     for one in activations(block, trace):
-        if not series.wants(one.site):
-            continue
-        series.add(step.place, one.site, "forward", **moments(batch, one))
-        if one.site in STREAM:
-            rough = trace.rough if one.site == "resid_pre" else trace.post.rough
-            series.add(step.place, one.site, "forward", **stream(batch, one, rough))
+        if series.wants(one.site):
+            series.add(step.place, one.site, "forward", **moments(batch, one))
+    for site, at in streams(trace):
+        series.add(step.place, site, "forward", **stream(block, at))
     if not series.wants("attn"):
         return
-    for site, ratio in _branch_ratios(batch, trace):
+    for site, ratio in _branch_ratios(batch, trace, outputs=block.config.norms_output):
         series.add(step.place, site, "forward", branch_ratio=ratio)
     if batch.at.length > 1:
         attention = block.attention
@@ -67,13 +65,19 @@ def record_activations(series: Series, block: Block, step: Step) -> None:
         )  # fmt: skip
 
 
-def stream(batch: Batch, one: Activation, rough: float = 0.0) -> dict[str, float]:
+def streams(trace: Trace) -> Iterator[tuple[str, Stream]]:
+    """Yield the stream's sites."""
+    yield "resid_pre", trace.pre
+    yield "resid_mid", trace.mid.stream
+    yield "resid_post", trace.post.stream
+
+
+def stream(block: Block, at: Stream) -> dict[str, float]:
     """Return what is said of the stream alone: the tokens' cosine and the seeds' spread."""
-    if one.site == "norm_f":
-        return {"token_cosine": batch.cosine(one.kernel)} if batch.at.length > 1 else {}
-    values = {"spread": scatter(batch, one.kernel, one.features, rough)}
-    if batch.at.length > 1:
-        values["token_cosine"] = batch.cosine(one.kernel)
+    values = {"spread": math.sqrt(block.common(at))}
+    if block.batch.at.length > 1:
+        cosine, size = block.batch.cosine(at.kernel), block.size(at.kernel)
+        values["token_cosine"] = cosine + at.moves.bias(size)
     return values
 
 
@@ -82,26 +86,29 @@ def activations(block: Block, trace: Trace) -> Iterator[Activation]:
     config, mixed, hidden = block.config, trace.mixed, trace.hidden
     d, kv, ff = config.n_embd, config.kv_width, config.d_ff
     after = free(block.norm, d) if config.norm == "post" else d
-    yield Activation("resid_pre", trace.pre, after if trace.rough < 0 else d)
+    for site, at in streams(trace):
+        fluctuates = at.moves.square + at.moves.own > 0
+        positions = np.broadcast_to(at.mean, len(block.batch.at.start))
+        yield Activation(site, at.kernel, d if fluctuates else after, positions)
     yield Activation("q", mixed.q, d)
     yield Activation("k", mixed.k, kv)
     yield Activation("v", mixed.v, kv)
     yield Activation("attn", mixed.out, d)
     yield Activation("attn_out", trace.mid.branch, d)
-    yield Activation("resid_mid", trace.mid.stream, after)
     yield Activation("mlp_up", hidden.up, ff)
     yield Activation("mlp_act", hidden.act, ff, mlp.mean(config, hidden))
     yield Activation("mlp_down", trace.post.branch, d)
-    yield Activation("resid_post", trace.post.stream, after)
     if hidden.gate is not None:
         yield Activation("mlp_gate", hidden.gate, ff)
-    suffix = "_out" if config.norm == "sandwich" else ""
-    for site, normed in (
-        ("norm_1", trace.norm_1), ("norm_2", trace.norm_2),
-        (f"norm_1{suffix}", trace.mid.normed), (f"norm_2{suffix}", trace.post.normed),
+    outputs = config.norms_output
+    for site, normed, width in (
+        ("norm_1", trace.norm_1, d), ("norm_2", trace.norm_2, d),
+        ("norm_1_out", trace.mid.normed if outputs else None, d),
+        ("norm_2_out", trace.post.normed if outputs else None, d),
+        ("norm_attn", trace.mid.inner, d), ("norm_mlp", trace.post.inner, ff),
     ):  # fmt: skip
         if normed is not None:
-            yield Activation(site, normed.kernel, free(block.norm, d))
+            yield Activation(site, normed.kernel, free(block.norm, width))
 
 
 def free(norm: Norm, width: int) -> float:
@@ -109,33 +116,31 @@ def free(norm: Norm, width: int) -> float:
     return math.inf if norm.centred else width
 
 
-def _branch_ratios(batch: Batch, trace: Trace) -> Iterator[tuple[str, float]]:
+def _branch_ratios(
+    batch: Batch, trace: Trace, *, outputs: bool
+) -> Iterator[tuple[str, float]]:
     factors = trace.layer.factors
     for site, added, onto, ratio in (
         ("attn_out", trace.mid, trace.pre, factors.branch_attn / factors.skip_attn),
         ("mlp_down", trace.post, trace.mid.stream, factors.branch_mlp / factors.skip_mlp),
     ):
-        sandwiched = trace.norm_1 is not None and added.normed is not None
-        branch = added.normed.kernel if sandwiched and added.normed else added.branch
-        below = batch.mean(onto)
+        branch = added.normed.kernel if outputs and added.normed else added.branch
+        below = batch.mean(onto.kernel)
         share = batch.mean(branch) / below if below > 0 else math.nan
         yield site, abs(ratio) * math.sqrt(share)
 
 
-def record_gradients(
-    series: Series, block: Block, found: tuple[float, Trace, Gradients], drift: Drift
-) -> None:
+def record_gradients(series: Series, block: Block, found: Return) -> None:
     """Record one block's gradients, of its activations and of its parameters."""
-    place, trace, gradients = found
-    deviation = drift.add(place, trace, gradients.post)
+    place, trace, gradients, after = found
     for site, kernel, features in _gradients(block, trace, gradients):
         if not series.wants(site):
             continue
         one = Activation(site, kernel, features)
         series.add(place, site, "backward", **moments(block.batch, one))
         if site in STREAM:
-            spread = math.hypot(scatter(block.batch, kernel, features), deviation)
-            series.add(place, site, "backward", spread=spread)
+            spread = gradients.way.spread if site == "resid_pre" else after
+            series.add(place, site, "backward", spread=math.sqrt(max(spread, 0.0)))
     if not series.wants("attn"):
         return
     for label, square in _weights(block, trace, gradients):
@@ -153,32 +158,40 @@ def _gradients(block: Block, trace: Trace, g: Gradients) -> Iterator[tuple[str, 
     yield from (("v", groups * g.passed.v, kv), ("resid_pre", g.pre, d))
     if g.mlp.gate is not None:
         yield "mlp_gate", g.mlp.gate, ff
-    if trace.norm_1 is not None:
-        yield from (("norm_1", g.norm_1, d), ("norm_2", g.norm_2, d))
+    for site, kernel, normed in (
+        ("norm_1", g.norm_1, trace.norm_1), ("norm_2", g.norm_2, trace.norm_2)
+    ):  # fmt: skip
+        if normed is not None:
+            yield site, kernel, d
+    for site, inner, width in (("norm_attn", g.inner_1, d), ("norm_mlp", g.inner_2, ff)):
+        if inner is not None:
+            yield site, inner, width
 
 
 def _weights(block: Block, trace: Trace, g: Gradients) -> Iterator[tuple[str, float]]:
     """Yield each parameter's mean squared gradient: a sum over pairs of tokens."""
     total, groups = block.batch.total, block.config.n_head / block.config.n_kv_head
-    x_1 = trace.pre if trace.norm_1 is None else trace.norm_1.kernel
-    x_2 = trace.mid.stream if trace.norm_2 is None else trace.norm_2.kernel
+    mixed = trace.mid.inner.kernel if trace.mid.inner else trace.mixed.out
+    act = trace.post.inner.kernel if trace.post.inner else trace.hidden.act
     linear = [
-        ("q", g.passed.q, x_1), ("v", groups * g.passed.v, x_1),
-        ("attn_out", g.out, trace.mixed.out), ("mlp_up", g.mlp.up, x_2),
-        ("mlp_down", g.down, trace.hidden.act),
+        ("q", g.passed.q, trace.x_1), ("v", groups * g.passed.v, trace.x_1),
+        ("attn_out", g.out, mixed), ("mlp_up", g.mlp.up, trace.x_2), ("mlp_down", g.down, act),
     ]  # fmt: skip
     if g.mlp.gate is not None:
-        linear.append(("mlp_gate", g.mlp.gate, x_2))
-    yield "k", groups * _mirrored(block, trace, total(g.passed.q, x_1))
+        linear.append(("mlp_gate", g.mlp.gate, trace.x_2))
+    yield "k", groups * _mirrored(block, trace, total(g.passed.q, trace.x_1))
     for label, gradient, x in linear:
         yield label, total(gradient, x)
         if f"{label}.bias" in block.labels:
             yield f"{label}.bias", total(gradient, np.ones_like(gradient))
     if "k.bias" in block.labels:
         yield "k.bias", 0.0  # what all keys share passes no softmax
-    if trace.norm_1 is not None and trace.norm_2 is not None:
-        for label, gradient, x in (("norm_1", g.norm_1, x_1), ("norm_2", g.norm_2, x_2)):
-            yield from _norm(block, trace, label, gradient, x)
+    for label, gradient, normed in (
+        ("norm_1", g.norm_1, trace.norm_1), ("norm_2", g.norm_2, trace.norm_2),
+        ("norm_attn", g.inner_1, trace.mid.inner), ("norm_mlp", g.inner_2, trace.post.inner),
+    ):  # fmt: skip
+        if normed is not None and gradient is not None:
+            yield from _norm(block, trace, label, gradient, normed.kernel)
 
 
 def _mirrored(block: Block, trace: Trace, query: float) -> float:

@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from initscope.theory.block import Block, Gradients, Trace
+from initscope.theory.block import Block, Stream, Trace
+from initscope.theory.fluctuation import Fluctuation
 from initscope.theory.gains import Gains
 from initscope.theory.kernels import own
+from initscope.theory.returning import Gradients, Returning, Way
 
 Array = npt.NDArray[np.floating[Any]]
 
@@ -32,22 +34,10 @@ LARGEST = 1e37  # beyond, float32 holds no activation's square
 
 
 class State(NamedTuple):
-    """The stream between two blocks.
+    """The stream between two blocks; ``skipped`` is what skips and norms made of the embedding."""
 
-    ``rough`` is the excess variance of |x|², ``skipped`` the factor that skips and norms have
-    put on the embedding so far, ``token`` the mean square of the token's own part.
-    """
-
-    kernel: Array
-    rough: float
+    stream: Stream
     skipped: float
-    token: float
-
-    @property
-    def own_share(self) -> float:
-        """Share of the stream's mean square that is still the token's own embedding."""
-        square = float(own(self.kernel).mean())
-        return min(self.skipped**2 * self.token / square, 1.0) if square > 0 else 0.0
 
 
 class Step(NamedTuple):
@@ -88,17 +78,26 @@ class Forward:
     remark: str = ""
 
 
-def forward(block: Block, gains: Gains, state: State, twins: float) -> Forward:
-    """Carry the embedding through all blocks, as far as theory holds.
+class Return(NamedTuple):
+    """A layer on the way back (a stride's middle): its kernels and gradients.
 
-    ``twins`` is the variance of the tokens' cosine that repetition gives to the embedding.
+    ``spread`` is the variance of ln of the gradient's mean square behind the block.
     """
+
+    place: float
+    trace: Trace
+    gradients: Gradients
+    spread: float
+
+
+def forward(block: Block, gains: Gains, state: State) -> Forward:
+    """Carry the embedding through all blocks, as far as theory holds."""
     steps: list[Step] = []
     change: Change | None = None
     layer, depth = 0, block.config.n_layer
     while layer < depth:
-        size = _stride(gains, layer, depth, state.kernel, change)
-        step = _step(block, gains, (layer, layer + size), (state, change, twins))
+        size = _stride(gains, layer, depth, state.stream.kernel, change)
+        step = _step(block, gains, (layer, layer + size), state, change)
         remark = _limit(block, step)
         if remark:
             return Forward(steps, state, remark)
@@ -132,30 +131,45 @@ def _slow(kernel: Array, change: Change) -> int:
 
 
 def _step(
-    block: Block, gains: Gains, span: tuple[int, int], at: tuple[State, Change | None, float]
+    block: Block, gains: Gains, span: tuple[int, int], state: State, change: Change | None
 ) -> Step:
     """Work out the block in the middle of a span."""
-    state, change, twins = at
-    size, middle = span[1] - span[0], state.kernel
+    size, middle = span[1] - span[0], state.stream.kernel
     if change is not None and size > 1:
         middle = change.ahead(middle, (size - 1) / 2)
-    trace = block.forward(middle, state.rough, twins * state.own_share**2, gains.layer(*span))
+    trace = block.forward(state.stream._replace(kernel=middle), gains.layer(*span))
     return Step(*span, trace)
 
 
 def _advance(block: Block, step: Step, state: State) -> tuple[State, Change]:
     """Return the stream after a step, and how one of its blocks changes it."""
     trace = step.trace
-    change = _change(block, trace)
-    kernel = trace.post.stream if step.size == 1 else change.ahead(state.kernel, step.size)
+    change, after = _change(block, trace), trace.post.stream
+    kernel = after.kernel
+    if step.size > 1:
+        kernel = change.ahead(state.stream.kernel, step.size)
     if block.config.norm == "post":
-        kernel[0, :, -1] = own(trace.post.stream)
+        kernel[0, :, -1] = own(after.kernel)
     skipped = state.skipped * _skipped(block, trace) ** step.size
-    return State(kernel, block.rough_after(trace.post), skipped, state.token), change
+    mean = np.multiply(trace.pre.mean, _skips(trace) ** step.size)
+    if block.config.norm == "post":
+        mean = np.asarray(after.mean)
+    return State(Stream(kernel, _moves(block, step, kernel), mean), skipped), change
+
+
+def _moves(block: Block, step: Step, kernel: Array) -> Fluctuation:
+    """Return how the stream fluctuates after a step: in its middle more, in proportion."""
+    before, after = step.trace.pre.moves, step.trace.post.stream.moves
+    if step.size == 1 or block.config.norm == "post":
+        return after
+    ratio = block.batch.mean(kernel) / max(block.batch.mean(step.trace.post.stream.kernel), 1e-300)
+    if block.config.norm == "none":
+        return after.scaled(ratio)
+    return before.plus(after.plus(before, -1.0), step.size)
 
 
 def _change(block: Block, trace: Trace) -> Change:
-    before, after = trace.pre, trace.post.stream
+    before, after = trace.pre.kernel, trace.post.stream.kernel
     if block.config.norm == "none":
         rate = block.batch.mean(after) / max(block.batch.mean(before), 1e-300)
         return Change(after / rate - before, rate)
@@ -167,12 +181,16 @@ def _change(block: Block, trace: Trace) -> Change:
 
 def _skipped(block: Block, trace: Trace) -> float:
     """Return the factor that a block puts on what it found in the stream."""
-    factor = trace.layer.factors.skip_attn * trace.layer.factors.skip_mlp
+    factor = _skips(trace)
     if block.config.norm == "post":
         for added in (trace.mid, trace.post):
             assert added.normed is not None
             factor *= float(added.normed.inverse @ block.batch.at.single)
     return factor
+
+
+def _skips(trace: Trace) -> float:
+    return trace.layer.factors.skip_attn * trace.layer.factors.skip_mlp
 
 
 def _limit(block: Block, step: Step) -> str:
@@ -189,40 +207,38 @@ def _limit(block: Block, step: Step) -> str:
             f"logits' std is {logit:.3g}, beyond {FEEDBACK:g}"
         )
     steep = block.config.gated or block.config.activation == "relu2"
-    growth = block.batch.mean(step.trace.post.stream) / max(
-        block.batch.mean(step.trace.pre), 1e-300
-    )
+    after = step.trace.post.stream.kernel
+    growth = block.batch.mean(after) / max(block.batch.mean(step.trace.pre.kernel), 1e-300)
     if block.config.norm == "none" and steep and growth > RUNAWAY:
         return (
             f"without a norm the MLP's product runs away: layer {step.start} multiplies the "
             f"stream's mean square by {growth:.3g}, beyond {RUNAWAY:g}"
         )
-    if not own(step.trace.post.stream).max() < LARGEST:
+    if not own(after).max() < LARGEST:
         return f"the stream leaves float32 in layer {step.start}"
     return ""
 
 
 def backward(
-    block: Block, steps: list[Step], gradient: Array
-) -> Iterator[tuple[float, Trace, Gradients]]:
-    """Carry the gradient's kernel back to the embedding.
-
-    Yields, from the last to the first, a layer (a stride's middle), its kernels and gradients.
-    """
-    fresh = 1.0
+    block: Block, steps: list[Step], gradient: Array, way: Way
+) -> Iterator[Return]:
+    """Carry the gradient's kernel back to the embedding, from the last layer to the first."""
+    returning = Returning(block)
     for step in reversed(steps):
         last = step.stop - 1
         while last >= step.start:
-            found = block.backward(gradient, fresh, step.trace)
+            found, at = returning.backward(gradient, way, step.trace), way
             size = min(last - step.start + 1, _steady(block, gradient, found))
             if size == 1:
                 gradient = found.pre
             else:
+                at = _further(way, way, found.way, (size - 1) / 2)
                 middle = _powered(block, gradient, gradient, found, (size - 1) / 2)
-                found = block.backward(middle, found.fresh, step.trace)
+                found = returning.backward(middle, at, step.trace)
                 gradient = _powered(block, gradient, middle, found, size)
-            yield last - (size - 1) / 2, step.trace, found
-            last, fresh = last - size, found.fresh
+            way = _further(way, at, found.way, size)
+            yield Return(last - (size - 1) / 2, step.trace, found._replace(way=way), at.spread)
+            last -= size
 
 
 def _turned(block: Block, gradient: Array, found: Gradients) -> tuple[float, Array]:
@@ -237,6 +253,12 @@ def _steady(block: Block, gradient: Array, found: Gradients) -> int:
     """Return over how many blocks alike a gradient's shape changes little."""
     change = float(np.abs(_turned(block, gradient, found)[1]).max())
     return max(1, int(min(TURN / max(change, 1e-9), 1e6)))
+
+
+def _further(way: Way, before: Way, after: Way, blocks: float) -> Way:
+    """Return the way after several blocks, each of which does to it what one did."""
+    lever = way.lever.plus(after.lever, blocks).plus(before.lever, -blocks)
+    return Way(after.fresh, lever, way.spread + blocks * (after.spread - before.spread))
 
 
 def _powered(block: Block, gradient: Array, at: Array, found: Gradients, times: float) -> Array:

@@ -12,6 +12,7 @@ logit takes all.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -75,6 +76,26 @@ def contrast(count: Array, tau: float) -> Array:
     return np.maximum(_power_sum(n, tau, 2) - 2 * _power_sum(n, tau, 3) + both, 0.0)
 
 
+def responses(count: Array, taus: Sequence[float]) -> tuple[Array, Array, Array]:
+    """What logits do that are not all alike, three (counts, taus), 1 for small τ and many keys.
+
+    The first is (E (Σ a s)² / τ² - E Σ a²) / τ²: how a direction that all keys know shifts the
+    mean. The others are twice ∂ ln E a_j / ∂τ_j² and half ∂ ln E a_j² / ∂τ_j², for one key's
+    variance over the mean of all: by parts, from E Σ a², Σ a³ and Σ a⁴.
+    """
+    n = np.asarray(count, float)[:, None]
+    two, three, four = (
+        np.stack([_power_sum(n, tau, power) for tau in taus], axis=1) for power in (2, 3, 4)
+    )
+    slope = np.gradient(two, np.square(taus), axis=1, edge_order=2) if len(taus) > 2 else two
+    slope[:, 0] = ((1 - 1 / n) / n)[:, 0]
+    tilt = 1 - two - 2 * (two - three) + 2 * slope
+    others = np.where(n > 1, n / np.maximum(n - 1, 1e-9), 0.0)
+    mean = others * (1 - 3 * two + 2 * three)
+    squares = others * (1 - (2.5 * three - 1.5 * four) / two)
+    return tuple(np.clip(x, 0.0, 1.0) for x in (tilt, mean, squares))  # type: ignore[return-value]
+
+
 def log_normaliser(count: Array, tau: float) -> Array:
     """E ln Σ e^s over ``count`` independent N(0, τ²) logits: ln(count) + τ²/2 for small τ."""
     log_l, once, _ = _transforms(min(tau, FROZEN))
@@ -99,10 +120,12 @@ class Softmax:
     """
 
     def __init__(self, seen: Array) -> None:
+        self._seen = seen
         taus = [float(tau) for tau in np.arange(0.0, LARGEST + STEP / 2, STEP)]
         columns = np.stack([participation(seen, tau) for tau in taus], axis=1)
         self._log = np.log(np.clip(columns, 1 / seen[:, None], 1.0))
         self._contrast = np.stack([contrast(seen, tau) for tau in taus], axis=1)
+        self._tilt, self._mean_weight, self._own_weight = responses(seen, taus)
         self._entropy = np.stack([entropy(seen, tau) for tau in taus], axis=1)
         self._last = len(taus) - 2
 
@@ -116,9 +139,26 @@ class Softmax:
         """E Σ a² for the key count of ``row`` at τ."""
         return np.exp(self._at(self._log, row, tau))
 
+    def average(self, row: npt.NDArray[np.int64], square: Array, spread: Array) -> Array:
+        """Average the participation over variances ``spread`` above and below ``square``.
+
+        Below 0, where two queries' logits oppose each other, it is the inverse of that above.
+        """
+        above = self.participation(row, np.sqrt(square + spread))
+        less = square - spread
+        below = self.participation(row, np.sqrt(np.abs(less)))
+        inverse = 1 / (self._seen[row] ** 2 * below)
+        return (above + np.where(less < 0, inverse, below)) / 2
+
     def contrast(self, tau: Array) -> Array:
         """:func:`contrast` for each row at its τ (P,)."""
         return self._at(self._contrast, np.arange(len(tau)), tau)
+
+    def responses(self, tau: Array) -> tuple[Array, Array, Array]:
+        """:func:`responses` for each row at its τ, three (P,)."""
+        rows = np.arange(len(tau))
+        tilt, mean, squares = self._tilt, self._mean_weight, self._own_weight
+        return self._at(tilt, rows, tau), self._at(mean, rows, tau), self._at(squares, rows, tau)
 
     def entropy(self, tau: Array) -> Array:
         """Mean entropy over ln(keys) for each row at its τ (P,)."""
