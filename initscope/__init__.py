@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from initscope.bounds import Bounds
     from initscope.config import GPTConfig
     from initscope.construction import build
+    from initscope.designing import Targets, design
     from initscope.errors import InitscopeError, MeasurementError, UsageError
     from initscope.identifying import identify
     from initscope.judging import judge
@@ -41,9 +42,11 @@ __all__ = [
     "Profile",
     "Rule",
     "Site",
+    "Targets",
     "UsageError",
     "build",
     "compare",
+    "design",
     "get_rule",
     "identify",
     "inspect",
@@ -63,9 +66,11 @@ _HOMES = {
     "Profile": "profile",
     "Rule": "rules",
     "Site": "rules",
+    "Targets": "designing",
     "UsageError": "errors",
     "build": "construction",
     "compare": "sweep",
+    "design": "designing",
     "get_rule": "rules",
     "identify": "identifying",
     "inspect": "own",

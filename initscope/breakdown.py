@@ -145,9 +145,9 @@ def _drawn(config: GPTConfig, rule: Rule, texts: Mapping[str, str], parameter: P
     if config.tied and parameter.site.role == "head":
         parameter = next(all_parameters(config))  # the token embedding, which is the head
     draw, text = rule.draw(parameter.site), texts.get(parameter.site.role)
-    if text is not None and draw.kind == "uniform" and _holding(text, parameter.site, draw.std):
+    if text is not None and draw.kind == "uniform" and holding(text, parameter.site, draw.std):
         text = f"sqrt(3)*({text})"  # the bound of a uniform that is sized by its std
-    return Drawn(parameter, draw, _holding(text, parameter.site, draw.scale), factor)
+    return Drawn(parameter, draw, holding(text, parameter.site, draw.scale), factor)
 
 
 def effect(role: str, config: GPTConfig) -> str:
@@ -164,7 +164,7 @@ def effect(role: str, config: GPTConfig) -> str:
     return "shifts a matrix's output" if role == "bias" else "reads the stream"
 
 
-def _holding(text: str | None, site: Site, size: float) -> str | None:
+def holding(text: str | None, site: Site, size: float) -> str | None:
     """Return a formula if its number is this size: a text that has drifted is none."""
     try:
         value = math.nan if text is None else Formula.read(text).at(site)
@@ -191,6 +191,6 @@ def factors(config: GPTConfig, rule: Rule) -> Iterator[Factor]:
             float(getattr(rule.multipliers(site), field.name)) for site in (first, last)
         )
         if (at_first, at_last) != (1.0, 1.0):
-            text = _holding(texts.get(field.name), first, at_first)
-            text = _holding(text, last, at_last)
+            text = holding(texts.get(field.name), first, at_first)
+            text = holding(text, last, at_last)
             yield Factor(field.name, (at_first, at_last), text)

@@ -13,7 +13,18 @@ from typing import Annotated, Any
 import typer
 
 from initscope import __version__
-from initscope.cli import audit, check, compare, explain, identify, inspect, predict, rules, show
+from initscope.cli import (
+    audit,
+    check,
+    compare,
+    design,
+    explain,
+    identify,
+    inspect,
+    predict,
+    rules,
+    show,
+)
 from initscope.errors import ExitCode, InitscopeError
 from initscope.rules.plugins import PluginWarning
 from initscope.tuning import tune
@@ -29,8 +40,10 @@ app = typer.Typer(
     rich_markup_mode="markdown",  # "rich" takes the [defaults] in the help for its own tags
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (inspect, compare, predict, check, audit, identify, explain, rules, show):
-    app.command(no_args_is_help=module in {compare, explain, identify, show})(module.command)
+for module in (inspect, compare, predict, design, check, audit, identify, explain, rules, show):
+    app.command(no_args_is_help=module in {compare, design, explain, identify, show})(
+        module.command
+    )
 
 
 def _version(wanted: bool) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Option
 
@@ -97,8 +97,8 @@ def _place(target: str) -> str:
     return target if target == STDOUT else os.path.realpath(target)
 
 
-def show(renderable: RenderableType) -> None:
-    """Print to stdout, plain where it is not a terminal.
+def show(renderable: RenderableType, *, stderr: bool = False) -> None:
+    """Print to stdout, or to stderr beside a result; plain where it is not a terminal.
 
     Raises:
         MeasurementError: when it could not be written.
@@ -107,11 +107,15 @@ def show(renderable: RenderableType) -> None:
     from rich.console import Console, detect_legacy_windows
 
     # An old Windows console knows no escape codes.
-    console = Console(highlight=False, color_system=None if detect_legacy_windows() else "auto")
+    colours: Literal["auto"] | None = None if detect_legacy_windows() else "auto"
+    console = Console(highlight=False, color_system=colours, stderr=stderr)
     with console.capture() as captured:
         console.print(renderable)
         console.quiet = True  # rich would now write nothing, on which a full disk fails too
-    deliver(STDOUT, captured.get())
+    if stderr:
+        say(captured.get())
+    else:
+        deliver(STDOUT, captured.get())
 
 
 def say(message: str) -> None:
