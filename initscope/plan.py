@@ -55,6 +55,7 @@ class Painter:
     def draw(self, module: nn.Module, parameters: Iterable[Parameter], *, audit: bool) -> None:
         """Fill a module; ``audit`` records the moments of what was drawn."""
         parameters = list(parameters)
+        audit = audit and self.recorder.listens
         parts = self.drawer.fill(fillings(module, parameters, self.plan.rule), statistics=audit)
         if not audit:
             return

@@ -51,6 +51,8 @@ class Recorder:
     until the end, would pin the memory of the large ones freed between them.
     """
 
+    listens = True  # whether anything is worth reducing; a benchmark of the passes says no
+
     def __init__(self) -> None:
         self._entries: list[tuple[Key, int, int, int]] = []
         self._buffers: list[Tensor] = []

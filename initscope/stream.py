@@ -33,6 +33,12 @@ BLOCK_SITES = (
 def measure(plan: Plan, ids: Tensor, seed: int) -> list[Reading]:
     """Measure one seed on token ids (B, T + 1): T inputs, each with the id that follows it."""
     recorder = Recorder()
+    run(plan, ids, seed, recorder)
+    return derived(plan.config, plan.rule, recorder.readings())
+
+
+def run(plan: Plan, ids: Tensor, seed: int, recorder: Recorder) -> None:
+    """Carry one seed through the model, both ways, and show a recorder what passes."""
     painter = Painter(plan, seed, recorder)
     ends = Ends(plan, painter, ids)
     stream = _BlockStream(plan, painter, recorder)
@@ -40,7 +46,6 @@ def measure(plan: Plan, ids: Tensor, seed: int) -> list[Reading]:
     gradient = ends.loss(x, backward=plan.backward)
     if gradient is not None:
         ends.embedding_gradient(stream.backward(gradient))
-    return derived(plan.config, plan.rule, recorder.readings())
 
 
 class _BlockStream:
