@@ -1,82 +1,100 @@
-"""``python -m benchmarks``: time and memory of each contestant, in one run.
+"""``python -m benchmarks``: time and memory of everyone who measures a GPT, in one run.
 
-Each runs in a process of its own, in turns, and the median over the rounds is shown; ratios are
-to hand-written hooks.
+Each contestant runs in a process of its own, in turns; medians over the rounds are shown. One
+that needs more memory than there is is ended before the machine swaps.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import subprocess
+import os
+import platform
 import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks.case import CELLS, Cell, cell_argument, size
+from benchmarks.child import ABSENT, Limits, Outcome, run
 from benchmarks.contestants import CONTESTANTS
+from benchmarks.standings import LEGEND, Round, summary, table
 
-BASELINE = "hand-written hooks"
-GIB = 2**30
-
-
-def run(name: str, shape: list[str]) -> dict[str, float] | None:
-    """Time a contestant in a child process; None if it did not finish."""
-    command = [sys.executable, "-m", "benchmarks.contestants", name, *shape]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode:
-        sys.stderr.write(result.stderr[-500:])
-        return None
-    return dict(json.loads(result.stdout))
+WIDE = 150  # characters
 
 
-def rounds(shape: list[str], count: int) -> dict[str, dict[str, float] | None]:
-    """Run every contestant in turns, and take medians."""
-    runs = [{name: run(name, shape) for name in CONTESTANTS} for _ in range(count)]
-    medians: dict[str, dict[str, float] | None] = {}
-    for name in CONTESTANTS:
-        done = [cells for cells in (one[name] for one in runs) if cells is not None]
-        medians[name] = {
-            key: statistics.median(cells[key] for cells in done) for key in done[0]
-        } if done else None  # fmt: skip
-    return medians
+def rounds(args: argparse.Namespace, cell: Cell) -> Iterator[Round]:
+    """Run every contestant in turns; who has failed once is not tried again."""
+    failed: dict[str, Outcome] = {}
+    for number in range(args.rounds):
+        done: dict[str, Outcome] = {}
+        for name in args.contestants:
+            say(f"{cell} round {number + 1} of {args.rounds}: {name}")
+            done[name] = failed.get(name) or one(args, cell, name)
+            if done[name].status != "ok":
+                failed[name] = done[name]
+        yield done
 
 
-def table(title: str, cells: dict[str, dict[str, float] | None]) -> Table:
-    """Set the contestants side by side, with ratios to the baseline."""
-    shown = Table(
-        "contestant", "seconds", "time ratio", "peak GiB", "memory ratio", "readings", title=title
-    )
-    base = cells[BASELINE]
-    for name, cell in cells.items():
-        if cell is None:
-            shown.add_row(name, "does not fit")
-            continue
-        ratios = [cell[k] / base[k] if base else float("nan") for k in ("seconds", "bytes")]
-        shown.add_row(
-            name, f"{cell['seconds']:.2f}", f"{ratios[0]:.2f}",
-            f"{cell['bytes'] / GIB:.2f}", f"{ratios[1]:.2f}", f"{cell['readings']:.0f}",
-        )  # fmt: skip
-    return shown
+def one(args: argparse.Namespace, cell: Cell, name: str) -> Outcome:
+    """Run a contestant in a child process."""
+    if not CONTESTANTS[name].installed:
+        return Outcome(ABSENT, {}, f"pip install {CONTESTANTS[name].package.replace('_', '-')}")
+    given = ["--cell", str(cell), "--threads", str(args.threads), "--device", args.device]
+    cold = ["--cold"] if args.cold else []
+    return run([name, *given, *cold], Limits(args.memory, args.timeout))
 
 
-def main() -> None:
-    """Parse, run, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n-layer", default="48")
-    parser.add_argument("--n-embd", default="768")
-    parser.add_argument("--tokens", default="256")
+def say(text: str) -> None:
+    """Tell who watches the terminal what runs."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\033[K{text}")
+        sys.stderr.flush()
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Describe what it was measured on."""
+    return {"processor": platform.machine(), "cores": os.cpu_count(), "device": device,
+            "python": platform.python_version()}  # fmt: skip
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--cell", dest="cells", action="append", type=cell_argument,
+                        help=f"LAYERSxWIDTHxTOKENS, repeated; all of {', '.join(map(str, CELLS))}")
+    parser.add_argument("--contestant", dest="contestants", action="append", choices=CONTESTANTS,
+                        metavar="NAME", help=f"repeated; all of {', '.join(CONTESTANTS)}")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=0, help="0 takes PyTorch's own number")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda")
+    parser.add_argument("--memory", type=size, default=0, metavar="GIB",
+                        help="what a child may hold; all that is available but 1 GiB")  # fmt: skip
+    parser.add_argument("--timeout", type=float, default=3600.0, metavar="SECONDS")
+    parser.add_argument("--cold", action="store_true", help="without a tiny model before")
     parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
-    shape = ["--n-layer", args.n_layer, "--n-embd", args.n_embd, "--tokens", args.tokens]
-    cells = rounds(shape, args.rounds)
+    args = parser.parse_args(arguments)
+    args.contestants = args.contestants or list(CONTESTANTS)
+    return args
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse, run, print."""
+    args = _parsed(arguments)
+    console = Console()
+    console.width = max(console.width, WIDE)
+    titles = {name: contestant.title for name, contestant in CONTESTANTS.items()}
+    written: list[dict[str, Any]] = []
+    for cell in args.cells or CELLS:
+        cells = summary(list(rounds(args, cell)))
+        written.append({"cell": str(cell), **cell._asdict(), "contestants": cells})
+        say("")
+        if not args.json:
+            console.print(table(cell, cells, titles))
     if args.json:
-        print(json.dumps(cells, indent=2))
+        print(json.dumps({"machine": machine(args.device), "cells": written}, indent=2))
     else:
-        title = f"{args.n_layer} blocks x {args.n_embd}, {args.tokens} tokens"
-        Console().print(table(title, cells))
+        console.print(LEGEND)
 
 
 if __name__ == "__main__":

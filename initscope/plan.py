@@ -71,6 +71,7 @@ class Painter:
         ``audit`` records the moments of what was drawn.
         """
         parameters = list(parameters)
+        audit = audit and self.recorder.listens
         begun = self.drawer.begin(fillings(module, parameters, self.plan.rule), statistics=audit)
 
         def finish() -> None:

@@ -79,8 +79,8 @@ class Probe:
         self._handles: list[Any] = []
 
     def __enter__(self) -> Self:
-        """Register the hooks."""
-        for site, module in self._sites.items():
+        """Register the hooks, unless nobody listens."""
+        for site, module in self._sites.items() if self.recorder.listens else ():
             hook: Callable[..., None] = partial(self._on_output, site)
             if isinstance(module, CausalAttention):
                 hook = self._on_attention

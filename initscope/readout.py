@@ -53,20 +53,22 @@ class Recorder:
 
     Args:
         crew: who does what is recorded :meth:`beside` the caller's work.
+        listens: whether anything is reduced at all; a benchmark of the passes alone says no.
     """
 
-    def __init__(self, crew: Crew = ALONE) -> None:
-        self.crew = crew
+    def __init__(self, crew: Crew = ALONE, *, listens: bool = True) -> None:
+        self.crew, self.listens = crew, listens
         self._entries: list[_Entry | Recorder] = []
         self._buffers = _Buffers()
 
     def add(self, key: Key, raw: Tensor, count: int = 1) -> None:
         """Keep a raw tensor; ``count`` is the number of entries that it was reduced from."""
-        self._entries.append(_Entry(key, count, *self._buffers.keep(raw)))
+        if self.listens:
+            self._entries.append(_Entry(key, count, *self._buffers.keep(raw)))
 
     def add_moments(self, key: Key, x: Tensor, order: int = 4) -> None:
         """Keep the moments of all entries of a tensor, reduced piece by piece."""
-        for piece in pieces(x):
+        for piece in pieces(x) if self.listens else ():
             self.add(key, central(scaled(piece), order), piece.numel())
 
     def add_scaled(self, key: Key, x: Scaled, order: int = 4) -> None:
@@ -79,7 +81,7 @@ class Recorder:
 
         The tensors that it reduces must not change before the crew has settled.
         """
-        part = Recorder()
+        part = Recorder(listens=self.listens)
         part._buffers = self._buffers
         self._entries.append(part)
         return self.crew.submit(partial(record, part))

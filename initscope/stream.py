@@ -34,23 +34,28 @@ BLOCK_SITES = (
 
 def measure(plan: Plan, ids: Tensor, seed: int) -> list[Reading]:
     """Measure one seed on token ids (B, T + 1): T inputs, each with the id that follows it."""
-    with _crew(plan) as crew:
+    with crew_for(plan) as crew:
         recorder = Recorder(crew)
-        painter = Painter(plan, seed, recorder)
-        ends = Ends(plan, painter, ids)
-        stream = _BlockStream(plan, painter, recorder)
-        x = stream.forward(ends.embed())
-        gradient = ends.loss(x, backward=plan.backward)
-        if gradient is not None:
-            ends.embedding_gradient(stream.backward(gradient))
+        run(plan, ids, seed, recorder)
         readings = recorder.readings()
     return derived(plan.config, plan.rule, readings)
 
 
-def _crew(plan: Plan) -> AbstractContextManager[Crew]:
+def crew_for(plan: Plan) -> AbstractContextManager[Crew]:
     """Return a crew for blocks that are small enough to work on several; else all do one."""
     several = working_blocks(plan.config, plan.allocation.dtype.itemsize) > 1
     return half_of_the_cores(plan.allocation.device) if several else nullcontext(ALONE)
+
+
+def run(plan: Plan, ids: Tensor, seed: int, recorder: Recorder) -> None:
+    """Carry one seed through the model, both ways, and show a recorder what passes."""
+    painter = Painter(plan, seed, recorder)
+    ends = Ends(plan, painter, ids)
+    stream = _BlockStream(plan, painter, recorder)
+    x = stream.forward(ends.embed())
+    gradient = ends.loss(x, backward=plan.backward)
+    if gradient is not None:
+        ends.embedding_gradient(stream.backward(gradient))
 
 
 class _BlockStream:

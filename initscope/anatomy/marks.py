@@ -22,16 +22,41 @@ SQUARES = frozenset({"square", "pow", "square_", "pow_", "__pow__"})
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A part of a module's output, as strides into it; views of views know their parent."""
+    """A part of a module's output, as strides into it; views of views know their parent.
+
+    ``row`` is the number of entries of the output that belong to one token.
+    """
 
     size: tuple[int, ...]
     stride: tuple[int, ...]
     offset: int
     parent: View | None = None
+    row: int = 0
 
     def of(self, whole: Tensor) -> Tensor:
         """Cut the same part out of another output of that shape."""
         return whole.as_strided(self.size, self.stride, whole.storage_offset() + self.offset)
+
+    def stretched(self, tokens: int, to: int) -> View | None:
+        """Return the same part of an output (B, to, row), for that of one (B, tokens, row).
+
+        None where it is cut otherwise than within tokens.
+        """
+        sizes, strides = [], []
+        for size, stride in zip(self.size, self.stride, strict=True):
+            if size == 1 or stride < self.row:  # within a token, or one sequence alone
+                sizes.append(size)
+                strides.append(stride)
+            elif stride == self.row and size % tokens == 0:  # tokens, or those of all sequences
+                sizes.append(size // tokens * to)
+                strides.append(stride)
+            elif stride == self.row * tokens:  # sequences
+                sizes.append(size)
+                strides.append(self.row * to)
+            else:
+                return None
+        inside = 0 <= self.offset < self.row
+        return View(tuple(sizes), tuple(strides), self.offset, row=self.row) if inside else None
 
     @property
     def numel(self) -> int:

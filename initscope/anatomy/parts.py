@@ -38,6 +38,7 @@ class Part:
     module: nn.Module
     taps: list[Tap] = field(default_factory=list)
     labels: dict[nn.Module, str] = field(default_factory=dict)
+    called: frozenset[nn.Module] = frozenset()
     parallel: bool = False
     norm: str = "none"
     activation: str = ""
@@ -63,6 +64,7 @@ class _Dissection:
     def __init__(self, trace: BlockTrace) -> None:
         self.trace, self.end = trace, trace.end
         self.part = Part(trace.path, trace.module, softmax=trace.softmax, n_head=trace.n_head)
+        self.part.called = frozenset(call.module for call in trace.calls)
         order = {call: place for place, call in enumerate(trace.calls)}
         writers = sorted(self.end.boxes, key=order.__getitem__)
         self.attention = next((call for call in writers if self._mixes(call)), None)

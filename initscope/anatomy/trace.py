@@ -221,7 +221,8 @@ def _view_of(known: list[tuple[Tensor, Facts]], x: Tensor) -> Facts | None:
         (mark,) = facts.marks
         if source is not x and source.untyped_storage().data_ptr() == _pointer(x):
             start = source.storage_offset() - (mark.view.offset if mark.view else 0)
-            view = View(tuple(x.shape), x.stride(), int(x.storage_offset() - start), mark.view)
+            row = mark.call.width if mark.call is not None else 0
+            view = View(tuple(x.shape), x.stride(), int(x.storage_offset() - start), mark.view, row)
             return Facts(frozenset({Mark(mark.call, view)}), alias=True)
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import torch
@@ -11,10 +12,10 @@ from torch import nn
 
 from initscope.anatomy import Anatomy, Part, find, unwrap
 from initscope.errors import MeasurementError
-from initscope.moments import central, scaled
 from initscope.profile import Reading
 from initscope.readout import Key, Recorder
 from initscope.resident.feed import Feed, Outcome, understand
+from initscope.resident.glance import shortened, stretched
 from initscope.resident.keeping import untouched
 from initscope.resident.watching import Watch
 
@@ -61,8 +62,17 @@ def measure(
 
 
 def locate(model: nn.Module, given: Feed, blocks: str = "") -> Anatomy:
-    """Find a model's parts by one pass, whose random numbers the measurement then meets again."""
+    """Find a model's parts by one pass, whose random numbers the measurement then meets again.
+
+    A few tokens are tried first: that costs little.
+    """
     devices = {p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"}
+    with torch.random.fork_rng(sorted(devices)):
+        if (short := shortened(given)) is not None and given.ids is not None:
+            with suppress(Exception):  # the model's own, at a length that it may not take
+                found = find(model, lambda: short.call(model), short.ids, blocks)
+                if (whole := stretched(found, given.ids.shape[1])) is not None:
+                    return whole
     with torch.random.fork_rng(sorted(devices)):
         return find(model, lambda: given.call(model), given.ids, blocks)
 
@@ -70,9 +80,7 @@ def locate(model: nn.Module, given: Feed, blocks: str = "") -> Anatomy:
 @torch.no_grad()
 def _weights(anatomy: Anatomy, recorder: Recorder) -> None:
     for one in anatomy.parameters:
-        raw = central(scaled(one.parameter))
-        key = Key(one.layer, one.label, "weight", "weight")
-        recorder.add(key, raw, one.parameter.numel())
+        recorder.add_moments(Key(one.layer, one.label, "weight", "weight"), one.parameter)
 
 
 def _run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Self
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from initscope.anatomy import Anatomy, Tap, unwrap
 from initscope.anatomy.modules import first_activation
 from initscope.gpt import SATURATED_BELOW
-from initscope.moments import central, scaled, share_below, vector_square
+from initscope.moments import pieces, scaled, share_below, vector_square
 from initscope.probe import record_activation
 from initscope.readout import Key, Recorder
 from initscope.resident.attending import AttentionWatch
@@ -22,6 +23,11 @@ from initscope.resident.attending import AttentionWatch
 def in_backward() -> bool:
     """Whether a backward pass is running: what a checkpointed block recomputes is no reading."""
     return torch._C._current_graph_task_id() != -1  # noqa: SLF001 - as torch.utils.checkpoint asks
+
+
+def unwatched() -> AbstractContextManager[None]:
+    """Keep what a reduction computes from whoever follows the model's own operations."""
+    return torch._C.DisableTorchFunction()  # noqa: SLF001 - no public way past a mode
 
 
 class Watch:
@@ -143,8 +149,8 @@ class Watch:
         self, layer: int, site: str, x: Tensor, cut: Callable[[Tensor], Tensor] = lambda x: x
     ) -> None:
         """Record a tensor, and its gradient when that comes."""
-        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            if not in_backward():
+        if not in_backward():
+            with torch.no_grad(), torch.autocast(x.device.type, enabled=False), unwatched():
                 self._forward(layer, site, self._with_tokens(cut(x.detach())))
         if self.backward and x.requires_grad and torch.is_grad_enabled():
             x.register_hook(partial(self._on_gradient, layer, site, cut))
@@ -172,8 +178,7 @@ class Watch:
     ) -> None:
         with torch.autocast(gradient.device.type, enabled=False):
             part = cut(gradient.contiguous())
-            key = Key(layer, site, "backward", "gradient")
-            self.recorder.add(key, central(scaled(part), 2), part.numel())
+            self.recorder.add_moments(Key(layer, site, "backward", "gradient"), part, 2)
 
     @torch.no_grad()
     def _on_weight(self, layer: int, label: str, parameter: Tensor) -> None:
@@ -181,9 +186,10 @@ class Watch:
         if gradient is None:
             return
         dense = gradient.coalesce().values() if gradient.is_sparse else gradient
-        g = scaled(dense)
         key = Key(layer, label, "weight_grad", "weight_gradient")
-        self.recorder.add(key, vector_square(g.values, g.scale), parameter.numel())
+        for piece in pieces(dense):  # a whole gradient, scaled, would be a second one
+            g = scaled(piece)
+            self.recorder.add(key, vector_square(g.values, g.scale), parameter.numel())
 
     def see_logits(self, logits: Tensor) -> None:
         """Record the logits (…, V) once the model has returned them."""

@@ -1,0 +1,56 @@
+"""What a contestant found: readings by the place, the kind of tensor, and the statistic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+Readings = dict[tuple[str, str, str], float]
+
+# What a tool may record, in the order of the table's column.
+KINDS = ("activation", "residual", "gradient", "weight", "weight gradient", "verdict")
+
+RESIDUAL = ("resid_pre", "resid_mid", "resid_post", "embed")
+_DIRECTION = {
+    "forward": "activation", "backward": "gradient", "weight": "weight",
+    "weight_grad": "weight gradient",
+}  # fmt: skip
+
+
+class Taken(NamedTuple):
+    """Readings, and the seconds before the first pass (None where drawing is part of it)."""
+
+    readings: Readings
+    built: float | None = None
+
+
+def kind_of(place: str) -> str:
+    """Say whether a module's output is the residual stream: a block's own, or a named site."""
+    *_, last = place.split(".")
+    return "residual" if last in RESIDUAL or last.isdigit() else "activation"
+
+
+def gather(rows: Iterable[Any], verdict: str) -> Readings:
+    """Name a profile's rows as the modules of the built-in GPT are named."""
+    found: Readings = {
+        (place(row.layer, row.site), _kind(row.site, row.direction), row.statistic): row.value
+        for row in rows
+    }
+    found["", "verdict", verdict] = 1.0
+    return found
+
+
+def place(layer: int, site: str) -> str:
+    """Return the path of a site: ``blocks.3.attn_out``."""
+    return f"blocks.{layer}.{site}"
+
+
+def _kind(site: str, direction: str) -> str:
+    kind = _DIRECTION[direction]
+    return "residual" if kind == "activation" and site in RESIDUAL else kind
+
+
+def recorded(readings: Readings) -> list[str]:
+    """List the kinds that were recorded, in order."""
+    kinds = {kind for _, kind, _ in readings}
+    return [kind for kind in KINDS if kind in kinds]
