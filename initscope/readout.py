@@ -34,14 +34,20 @@ class Key(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Number of entries, mean and central moments (means of powers of the deviation)."""
+    """Number of entries, mean and central moments (means of powers of the deviation).
+
+    What is a mean and nothing else (a share, a cosine, a loss) has the mean alone.
+    """
 
     size: float
     mean: float
-    m2: float
-    m3: float
-    m4: float
-    max_abs: float
+    m2: float = 0.0
+    m3: float = 0.0
+    m4: float = 0.0
+    max_abs: float = 0.0
+
+
+Parts = dict[Key, Moments]
 
 
 class Recorder:
@@ -77,19 +83,32 @@ class Recorder:
         for piece in pieces(x.values):
             self.add(key, central(Scaled(piece, x.scale), order), piece.numel())
 
-    def readings(self) -> list[Reading]:
-        """Copy everything to the host at once and finalise it, in the order recorded."""
+    def readings(self, pool: Callable[[Parts], Parts] = lambda parts: parts) -> list[Reading]:
+        """Copy everything to the host at once and finalise it, in the order recorded.
+
+        ``pool`` puts the parts together with those of other processes.
+        """
+        return [
+            Reading(key.layer, key.site, key.direction, name, value)
+            for key, moments in pool(self._parts()).items()
+            for name, value in _FINALISE[key.kind](moments).items()
+        ]
+
+    def _parts(self) -> Parts:
         if not self._buffers:
-            return []
+            return {}
         flat = torch.cat(self._buffers).cpu().double().numpy()
         grouped: dict[Key, list[tuple[int, Raw]]] = defaultdict(list)
         for key, count, start, size in self._entries:
             grouped[key].append((count, flat[start : start + size]))
-        return [
-            Reading(key.layer, key.site, key.direction, name, value)
+        return {
+            key._replace(kind=kind): moments
             for key, group in grouped.items()
-            for name, value in _FINALISE[key.kind](group).items()
-        ]
+            for kind, moments in _PARTS[key.kind](key.kind, group)
+        }
+
+
+Group = Sequence[tuple[int, Raw]]
 
 
 def _moments(count: int, raw: Raw) -> Moments:
@@ -113,7 +132,7 @@ def _merge(a: Moments, b: Moments) -> Moments:
     return Moments(n, a.mean + q * d, m2, m3, m4, max_abs=float(np.maximum(a.max_abs, b.max_abs)))
 
 
-def _whole(group: Sequence[tuple[int, Raw]]) -> Moments:
+def _whole(group: Group) -> Moments:
     merged = _moments(*group[0])
     for count, raw in group[1:]:
         merged = _merge(merged, _moments(count, raw))
@@ -146,8 +165,7 @@ def headroom(max_abs: float, largest: float) -> float:
     return math.log2(largest) - math.log2(max_abs) if math.isfinite(max_abs) else -math.inf
 
 
-def _activation(group: Sequence[tuple[int, Raw]]) -> Values:
-    moments = _whole(group)
+def _activation(moments: Moments) -> Values:
     return {
         **_spread(moments),
         "kurtosis": _kurtosis(moments),
@@ -156,16 +174,11 @@ def _activation(group: Sequence[tuple[int, Raw]]) -> Values:
     }
 
 
-def _weight(group: Sequence[tuple[int, Raw]]) -> Values:
-    moments = _whole(group)
+def _weight(moments: Moments) -> Values:
     values = _spread(moments)
     std = math.sqrt(values["variance"])
     over = moments.max_abs / std if std > 0 else math.nan
     return {**values, "kurtosis": _kurtosis(moments), "max_over_std": over}
-
-
-def _gradient(group: Sequence[tuple[int, Raw]]) -> Values:
-    return _spread(_whole(group))
 
 
 def _product(raw: Raw) -> float:
@@ -173,26 +186,40 @@ def _product(raw: Raw) -> float:
     return float(raw[0] * raw[1] * raw[4] * raw[2] * raw[3])
 
 
-def _weight_gradient(group: Sequence[tuple[int, Raw]]) -> Values:
-    total = sum(_product(raw) for _, raw in group) / group[0][0]
-    return {"second_moment": total if math.isnan(total) else max(total, 0.0)}
+def _mean_square(group: Group) -> Moments:
+    mean = sum(_product(raw) for _, raw in group) / group[0][0]
+    return Moments(group[0][0], mean if math.isnan(mean) else max(mean, 0.0))
 
 
-def _single(name: str) -> Callable[[Sequence[tuple[int, Raw]]], Values]:
-    return lambda group: {name: float(group[0][1][0])}
+def _attention(group: Group) -> list[tuple[str, Moments]]:
+    count, (entropy, variance, *rows) = group[0]
+    size = rows[0] if rows else count
+    return [(kind, Moments(float(size), float(mean))) for kind, mean in
+            (("attention_entropy", entropy), ("attention_logit_variance", variance))]  # fmt: skip
 
 
-def _attention(group: Sequence[tuple[int, Raw]]) -> Values:
-    entropy, variance = (float(value) for value in group[0][1])
-    return {"attention_entropy": entropy, "attention_logit_std": math.sqrt(variance)}
+def _mean(name: str) -> Callable[[Moments], Values]:
+    return lambda moments: {name: moments.mean}
 
 
-_FINALISE: dict[str, Callable[[Sequence[tuple[int, Raw]]], Values]] = {
+_MEANS = ("token_cosine", "zero_share", "saturated_share", "loss", "attention_entropy")
+
+# A kind's raw reductions to the moments of what this process holds, and those to values.
+_PARTS: dict[str, Callable[[str, Group], list[tuple[str, Moments]]]] = {
+    **dict.fromkeys(
+        ("activation", "gradient", "weight"), lambda kind, group: [(kind, _whole(group))]
+    ),
+    **dict.fromkeys(
+        _MEANS, lambda kind, group: [(kind, Moments(group[0][0], float(group[0][1][0])))]
+    ),
+    "weight_gradient": lambda kind, group: [(kind, _mean_square(group))],
+    "attention": lambda _, group: _attention(group),
+}
+_FINALISE: dict[str, Callable[[Moments], Values]] = {
     "activation": _activation,
-    "gradient": _gradient,
+    "gradient": _spread,
     "weight": _weight,
-    "weight_gradient": _weight_gradient,
-    "attention": _attention,
-    **{name: _single(name)
-       for name in ("token_cosine", "zero_share", "saturated_share", "loss")},
-}  # fmt: skip
+    "weight_gradient": lambda moments: {"second_moment": moments.mean},
+    "attention_logit_variance": lambda moments: {"attention_logit_std": math.sqrt(moments.mean)},
+    **{name: _mean(name) for name in _MEANS},
+}
