@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,23 +88,19 @@ def tensor_parallel(*, sequence: bool) -> nn.Module:
 Case = Callable[[int], initscope.Profile]
 
 
-def _ddp(rank: int) -> initscope.Profile:
-    return initscope.inspect(DistributedDataParallel(users_gpt()), mine(batch(), rank))
+def _ddp(first: int) -> Case:
+    def case(rank: int) -> initscope.Profile:
+        return initscope.inspect(DistributedDataParallel(users_gpt()), mine(batch(), rank, first))
+
+    return case
 
 
-def _ddp_unequal(rank: int) -> initscope.Profile:
-    return initscope.inspect(DistributedDataParallel(users_gpt()), mine(batch(), rank, 3))
+def _fsdp(first: int, **fields: Any) -> Case:
+    def case(rank: int) -> initscope.Profile:
+        model: Any = gpt(**fields)
+        return initscope.inspect(sharded(model, model.blocks), mine(batch(), rank, first))
 
-
-def _fsdp(rank: int) -> initscope.Profile:
-    model: Any = users_gpt()
-    sharded(model, model.transformer["h"])
-    return initscope.inspect(model, mine(batch(), rank))
-
-
-def _fsdp_unequal(rank: int) -> initscope.Profile:
-    model: Any = gpt(bias=True)
-    return initscope.inspect(sharded(model, model.blocks), mine(batch(), rank, 1))
+    return case
 
 
 def _fsdp_forward(rank: int) -> initscope.Profile:
@@ -113,30 +110,77 @@ def _fsdp_forward(rank: int) -> initscope.Profile:
     return initscope.inspect(model, mine(batch(), rank), options)
 
 
-def _tp(_rank: int) -> initscope.Profile:
-    return initscope.inspect(tensor_parallel(sequence=False), batch())
+def _fsdp_made(_rank: int) -> initscope.Profile:
+    model: Any = gpt()
+    options = initscope.Options(batch=2, seq_len=16)
+    return initscope.inspect(sharded(model, model.blocks), None, options)
 
 
-def _sequence(_rank: int) -> initscope.Profile:
-    return initscope.inspect(tensor_parallel(sequence=True), batch())
+def _tensor_parallel(rank: int, *, sequence: bool) -> initscope.Profile:
+    del rank
+    return initscope.inspect(tensor_parallel(sequence=sequence), batch())
+
+
+def _different(rank: int) -> initscope.Profile:
+    options = initscope.Options(forward_only=rank == 0)
+    return initscope.inspect(DistributedDataParallel(gpt()), batch(), options)
 
 
 CASES: dict[str, Case] = {
-    "ddp": _ddp,
-    "ddp-unequal": _ddp_unequal,
-    "fsdp": _fsdp,
-    "fsdp-unequal": _fsdp_unequal,
+    "ddp": _ddp(2),
+    "ddp-unequal": _ddp(3),
+    "fsdp": _fsdp(2),
+    "fsdp-unequal": _fsdp(1, bias=True, tied=True),
     "fsdp-forward": _fsdp_forward,
-    "tp": _tp,
-    "sequence": _sequence,
+    "fsdp-made": _fsdp_made,
+    "tp": partial(_tensor_parallel, sequence=False),
+    "tp-sequence": partial(_tensor_parallel, sequence=True),
+    "different": _different,
 }
+
+
+def stepped(rank: int, wrap: Callable[[], nn.Module], *, look: bool) -> list[torch.Tensor]:
+    """Take two training steps, perhaps with a measurement before each; return what remains."""
+    torch.manual_seed(3)
+    model, ids = wrap(), mine(batch(), rank)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(2):
+        if look:
+            initscope.inspect(model, ids)
+        model(ids[:, :-1], ids[:, 1:])[1].backward()
+        optimizer.step()
+    parameters = [getattr(p, "to_local", lambda p=p: p)() for p in model.parameters()]
+    return [*parameters, torch.get_rng_state()]
+
+
+def _dropping() -> Any:
+    return users_gpt(dropout=0.1)
+
+
+def _dropping_sharded() -> nn.Module:
+    model = _dropping()
+    return sharded(model, model.transformer["h"])
+
+
+WRAPPED: dict[str, Callable[[], nn.Module]] = {
+    "ddp": lambda: DistributedDataParallel(_dropping()),
+    "ddp-views": lambda: DistributedDataParallel(_dropping(), gradient_as_bucket_view=True),
+    "ddp-unused": lambda: DistributedDataParallel(_dropping(), find_unused_parameters=True),
+    "ddp-static": lambda: DistributedDataParallel(_dropping(), static_graph=True),
+    "fsdp": _dropping_sharded,
+}
+
+
+def untouched(rank: int, wrap: Callable[[], nn.Module]) -> bool:
+    plain, watched = (stepped(rank, wrap, look=look) for look in (False, True))
+    return all(torch.equal(a, b) for a, b in zip(plain, watched, strict=True))
 
 
 def measured(case: Case, rank: int) -> dict[str, Any]:
     try:
         profile = case(rank)
-    except Exception:  # noqa: BLE001 - the test shows it
-        return {"error": traceback.format_exc()}
+    except Exception as error:  # noqa: BLE001 - the test shows it
+        return {"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
     columns = ["layer", "site", "direction", "statistic", "value"]
     return {
         "table": profile.table[columns].to_numpy().tolist(),
@@ -145,16 +189,21 @@ def measured(case: Case, rank: int) -> dict[str, Any]:
     }
 
 
-def main(folder: Path, rank: int, names: list[str]) -> None:
-    torch.set_num_threads(1)
+def join(folder: Path, rank: int) -> None:
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=WORLD,
         timeout=PATIENCE,
     )  # fmt: skip
-    found = {name: measured(CASES[name], rank) for name in names or CASES}
+
+
+def main(folder: Path, rank: int) -> None:
+    torch.set_num_threads(1)
+    join(folder, rank)
+    found: dict[str, Any] = {name: measured(case, rank) for name, case in CASES.items()}
+    found["untouched"] = {name: untouched(rank, wrap) for name, wrap in WRAPPED.items()}
     (folder / f"{rank}.json").write_text(json.dumps(found))
     distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -18,7 +18,7 @@ from initscope.readout import Key, Recorder
 from initscope.resident.feed import Feed, Outcome, understand
 from initscope.resident.keeping import untouched
 from initscope.resident.ranks import Ranks
-from initscope.resident.spread import called, ranks_of, resharded
+from initscope.resident.spread import apart, class_name, ranks_of
 from initscope.resident.watching import Watch
 
 Index = dict[tuple[int, str, str, str], float]
@@ -56,13 +56,13 @@ def measure(
         UsageError: where the parts are not found, or neither logits nor a loss come out.
         MeasurementError: where no gradient can be taken, or another process has failed.
     """
-    recorder, ranks, model = Recorder(), ranks_of(model), called(model)
-    ranks.agree(type(model).__name__, backward, blocks, training)
-    with resharded(model) as reshard, untouched(unwrap(model), training=training):
-        anatomy = locate(model, given, blocks)
+    recorder, ranks = Recorder(), ranks_of(model)
+    ranks.agree(class_name(model), backward, blocks, training)
+    with apart(model) as (module, reshard), untouched(unwrap(module), training=training):
+        anatomy = locate(module, given, blocks)
         reshard()
         _weights(anatomy, recorder)
-        outcome = _run(model, anatomy, given, recorder, ranks, backward=backward)
+        outcome = _run(module, anatomy, given, recorder, ranks, backward=backward)
         readings = recorder.readings(ranks.pool)
     vocab = outcome.logits.shape[-1] if outcome.logits is not None else 0
     return Measured(_derived(anatomy, readings, vocab), anatomy, vocab)

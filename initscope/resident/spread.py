@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -91,22 +91,59 @@ def called(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def resharded(model: nn.Module) -> Iterator[Callable[[], None]]:
+def apart(model: nn.Module) -> Iterator[tuple[nn.Module, Callable[[], None]]]:
+    """Keep a measurement out of what DDP and FSDP2 do with a training step.
+
+    Yields what is called, and what has its parameters sharded again after a forward pass.
+    """
+    module = called(model)
+    bare = nullcontext() if module is model else _with_stand_ins(module)
+    with _resharded(module) as reshard, bare:
+        yield module, reshard
+
+
+@contextmanager
+def _resharded(module: nn.Module) -> Iterator[Callable[[], None]]:
     """Have parameters sharded, outside of a pass, before and after; yields what does it again.
 
     After a forward pass alone, FSDP2 leaves those of the outermost module whole.
     """
-    sharded = [module for module in model.modules() if isinstance(module, _fsdp("FSDPModule"))]
+    sharded = [one for one in module.modules() if isinstance(one, _fsdp("FSDPModule"))]
 
     def reshard() -> None:
-        for module in sharded:
-            module.reshard()
+        for one in sharded:
+            one.reshard()
 
     reshard()
     try:
         yield reshard
     finally:
         reshard()
+
+
+@contextmanager
+def _with_stand_ins(module: nn.Module) -> Iterator[None]:
+    """Have parameters that share memory with DDP's, whose gradients its reducer never counts."""
+    owners = [
+        (one._parameters, name, parameter)  # noqa: SLF001 - no public way past the registration
+        for one in module.modules()
+        for name, parameter in one._parameters.items()  # noqa: SLF001
+        if type(parameter) is nn.Parameter
+    ]
+    stand_ins = {id(parameter): _stand_in(parameter) for _, _, parameter in owners}
+    try:
+        for owner, name, parameter in owners:
+            owner[name] = stand_ins[id(parameter)]
+        yield
+    finally:
+        for owner, name, parameter in owners:
+            owner[name] = parameter
+
+
+def _stand_in(parameter: nn.Parameter) -> nn.Parameter:
+    made = nn.Parameter(parameter.detach(), parameter.requires_grad)
+    made.__dict__.update(parameter.__dict__)
+    return made
 
 
 def class_name(model: nn.Module) -> str:
