@@ -13,7 +13,7 @@ from benchmarks.found import Readings, Taken, gather, kind_of
 from initscope.construction import Allocation
 from initscope.gpt import GPT
 from initscope.plan import Plan
-from initscope.readout import Recorder
+from initscope.recorder import Recorder
 from initscope.rules import get_rule
 from initscope.stream import crew_for, measure, run
 
@@ -92,7 +92,9 @@ def hand_hooks(model: GPT, ids: Tensor) -> Readings:
         return on_output
 
     for name, module in model.named_modules():
-        if name.startswith("blocks.") and isinstance(module, nn.Linear | nn.LayerNorm | nn.Identity):
+        if name.startswith("blocks.") and isinstance(
+            module, nn.Linear | nn.LayerNorm | nn.Identity
+        ):
             module.register_forward_hook(hook(name))
     step(model, ids)
     for name, parameter in model.named_parameters():
@@ -119,7 +121,9 @@ def careful_hooks(model: GPT, ids: Tensor) -> Readings:
         return on_output
 
     for name, module in model.named_modules():
-        if name.startswith("blocks.") and isinstance(module, nn.Linear | nn.LayerNorm | nn.Identity):
+        if name.startswith("blocks.") and isinstance(
+            module, nn.Linear | nn.LayerNorm | nn.Identity
+        ):
             module.register_forward_hook(hook(name))
     step(model, ids)
     return dict(zip(found, torch.stack(list(found.values())).tolist(), strict=True))

@@ -15,7 +15,8 @@ from initscope.loss import KEPT_BYTES, LossGradient, Softmax, VocabularyPart, me
 from initscope.moments import scaled, total_product, vector_square
 from initscope.plan import Painter, Plan
 from initscope.probe import Probe, pull_back
-from initscope.readout import Key, Recorder
+from initscope.readout import Key
+from initscope.recorder import Recorder
 from initscope.sites import embedding_parameters, head_parameters
 
 T = TypeVar("T")

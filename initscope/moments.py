@@ -73,14 +73,24 @@ def central(x: Scaled, order: int = 4) -> Tensor:
 def token_cosine(x: Scaled) -> Tensor:
     """Mean cosine between two different tokens of one sequence; ``values``: (B, T, C), T ≥ 2.
 
-    Uses Σ_{s≠t} u_s·u_t = |Σ u|² - T for unit vectors u. 1 is rank collapse (Dong et al. 2021).
+    1 is rank collapse (Dong et al. 2021).
     """
-    tokens = x.values.shape[1]
+    return mean_cosine(*unit_sums(x), x.values.shape[1])
+
+
+def unit_sums(x: Scaled) -> tuple[Tensor, Tensor]:
+    """Sum the tokens as unit vectors u, (B, C), and their |u|², (B,); ``values``: (B, T, C)."""
     norm = torch.linalg.vector_norm(x.values, dim=-1, keepdim=True)
     unit = x.values / norm.masked_fill(norm == 0, 1)
-    together = unit.sum(dim=1).square().sum(dim=-1)
-    alone = unit.square().sum(dim=(1, 2))  # T, less the tokens that are zero
-    return ((together - alone) / (tokens * (tokens - 1))).mean()
+    return unit.sum(dim=1), unit.square().sum(dim=(1, 2))
+
+
+def mean_cosine(together: Tensor, alone: Tensor, tokens: int) -> Tensor:
+    """Mean cosine from :func:`unit_sums`, by Σ_{s≠t} u_s·u_t = |Σ u|² - Σ |u|².
+
+    The last is the number of tokens, less those that are zero.
+    """
+    return ((together.square().sum(dim=-1) - alone) / (tokens * (tokens - 1))).mean()
 
 
 def share_below(x: Tensor, threshold: float) -> Tensor:

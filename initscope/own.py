@@ -22,6 +22,8 @@ from initscope.redraw import Redrawn, redraw
 from initscope.resident import Feed, feed, measure
 from initscope.resident.engine import Measured, locate
 from initscope.resident.keeping import untouched
+from initscope.resident.ranks import ALONE, Ranks
+from initscope.resident.spread import class_name, ranks_of, share_of_ids
 from initscope.rules.core import Rule
 from initscope.target import Factory, token_ids
 from initscope.tokens import describe
@@ -62,7 +64,7 @@ def inspect(
         config: the shape, its depth alone, or a module.
         rule: a rule; for a module the batch, which is token ids (B, T + 1), each but the last
             an input with the next as its target, or the dictionary or tuple that it is called
-            with. Without one, ids are made as ``options`` say.
+            with. Without one, ids are made as ``options`` say. Each rank gives its own share.
         options: how to measure.
         report: called after each block of the streamed engine.
         blocks: the paths of the module's blocks, where they are not found.
@@ -74,10 +76,10 @@ def inspect(
     if not isinstance(config, nn.Module):
         return sweep.inspect(config, rule or "nanogpt", options, report=report)
     options = options or Options()
-    batch = token_ids(config, options, None, 0) if rule is None else rule
-    given = feed(config, batch)
+    ranks = ranks_of(config)
+    given = feed(config, share_of_ids(config, options, ranks) if rule is None else rule)
     found = measure(config, given, backward=not options.forward_only, blocks=blocks)
-    run = _run(options, found.anatomy, given, type(config).__name__)
+    run = _run(options, found.anatomy, given, class_name(config), ranks)
     table = frame(OWN, found.anatomy.n_layer, 0, found.readings)
     return Profile(rule=OWN, config=_shape(found, given), run=run, table=table)
 
@@ -227,9 +229,10 @@ def _shape(found: Measured, given: Feed) -> GPTConfig:
     return _describe(found.anatomy, given, found.vocab_size)
 
 
-def _run(options: Options, anatomy: Anatomy, given: Feed, target: str) -> Run:
+def _run(options: Options, anatomy: Anatomy, given: Feed, target: str, ranks: Ranks = ALONE) -> Run:
     parameters = anatomy.parameters
     batch, length = given.ids.shape if given.ids is not None else (0, 0)
+    batch = ranks.over_shares(batch)
     first = parameters[0].parameter
     return Run(
         source="resident", device=str(first.device), dtype=str(first.dtype).removeprefix("torch."),

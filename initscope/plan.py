@@ -11,7 +11,8 @@ from torch import nn
 from initscope.config import GPTConfig
 from initscope.construction import Allocation, fillings
 from initscope.draws import Drawer
-from initscope.readout import Key, Recorder
+from initscope.readout import Key
+from initscope.recorder import Recorder
 from initscope.rules.core import Rule
 from initscope.sites import Parameter, block_parameters
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from initscope import moments
 from initscope.gpt import SATURATED_BELOW, CausalAttention
 from initscope.moments import LinearInput, Scaled
-from initscope.readout import Key, Recorder
+from initscope.readout import Key
+from initscope.recorder import Recorder
 
 OfParameters = Callable[[Scaled, Recorder], None]
 
@@ -35,14 +36,19 @@ def pull_back(output: Tensor, x: Tensor, gradient: Tensor) -> Tensor:
     return result
 
 
-def record_activation(recorder: Recorder, layer: int, site: str, x: Tensor) -> None:
-    """Record what is measured of every activation, and what belongs to its site."""
+def record_activation(
+    recorder: Recorder, layer: int, site: str, x: Tensor, *, all_tokens: bool = True
+) -> None:
+    """Record what is measured of every activation, and what belongs to its site.
+
+    ``all_tokens``: whether the sequences are whole here, as what compares their tokens needs.
+    """
     key = partial(Key, layer, site, "forward")
     recorder.add_moments(key("activation"), x)
-    if site in STREAM and x.shape[1] > 1:
-        recorder.add(key("token_cosine"), moments.token_cosine(moments.scaled(x)))
+    if site in STREAM and x.shape[1] > 1 and all_tokens:
+        recorder.add(key("token_cosine"), moments.token_cosine(moments.scaled(x)), len(x))
     if site == "mlp_act":
-        recorder.add(key("zero_share"), moments.share_zero(x))
+        recorder.add(key("zero_share"), moments.share_zero(x), x.numel())
 
 
 class Probe:

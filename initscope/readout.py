@@ -1,31 +1,21 @@
-"""From raw reductions on the device to readings: one copy to the host, then float64."""
+"""From raw reductions to readings, on the host, in float64."""
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from threading import Lock
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from initscope.crew import ALONE, Crew, Task
-from initscope.moments import Scaled, central, pieces, scaled
 from initscope.profile import Reading
 
-T = TypeVar("T")
 Raw = npt.NDArray[np.float64]
 Values = dict[str, float]
 
 FP16_MAX = 65504.0
 BF16_MAX = 3.3895313892515355e38
-
-BUFFER = 1 << 14  # float32 values a buffer
 
 
 class Key(NamedTuple):
@@ -38,114 +28,41 @@ class Key(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Number of entries, mean and central moments (means of powers of the deviation)."""
+    """Number of entries, mean and central moments (means of powers of the deviation).
+
+    What is a mean and nothing else (a share, a cosine, a loss) has the mean alone.
+    """
 
     size: float
     mean: float
-    m2: float
-    m3: float
-    m4: float
-    max_abs: float
+    m2: float = 0.0
+    m3: float = 0.0
+    m4: float = 0.0
+    max_abs: float = 0.0
 
 
-class Recorder:
-    """Collects raw reductions without looking at them; :meth:`readings` does, once.
-
-    Args:
-        crew: who does what is recorded :meth:`beside` the caller's work.
-        listens: whether anything is reduced at all; a benchmark of the passes alone says no.
-    """
-
-    def __init__(self, crew: Crew = ALONE, *, listens: bool = True) -> None:
-        self.crew, self.listens = crew, listens
-        self._entries: list[_Entry | Recorder] = []
-        self._buffers = _Buffers()
-
-    def add(self, key: Key, raw: Tensor, count: int = 1) -> None:
-        """Keep a raw tensor; ``count`` is the number of entries that it was reduced from."""
-        if self.listens:
-            self._entries.append(_Entry(key, count, *self._buffers.keep(raw)))
-
-    def add_moments(self, key: Key, x: Tensor, order: int = 4) -> None:
-        """Keep the moments of all entries of a tensor, reduced piece by piece."""
-        for piece in pieces(x) if self.listens else ():
-            self.add(key, central(scaled(piece), order), piece.numel())
-
-    def add_scaled(self, key: Key, x: Scaled, order: int = 4) -> None:
-        """Keep the moments of a tensor that has been scaled already, piece by piece."""
-        for piece in pieces(x.values):
-            self.add(key, central(Scaled(piece, x.scale), order), piece.numel())
-
-    def beside(self, record: Callable[[Recorder], T]) -> Task[T]:
-        """Have ``record`` called with a recorder whose entries come here, in this place.
-
-        The tensors that it reduces must not change before the crew has settled.
-        """
-        part = Recorder(listens=self.listens)
-        part._buffers = self._buffers
-        self._entries.append(part)
-        return self.crew.submit(partial(record, part))
-
-    def _recorded(self) -> Iterator[_Entry]:
-        for entry in self._entries:
-            if isinstance(entry, Recorder):
-                yield from entry._recorded()  # noqa: SLF001 - a part of this one
-            else:
-                yield entry
-
-    def readings(self) -> list[Reading]:
-        """Copy everything to the host at once and finalise it, in the order recorded."""
-        self.crew.settle()
-        flat = self._buffers.on_host()
-        grouped: dict[Key, list[tuple[int, Raw]]] = defaultdict(list)
-        for key, count, start, size in self._recorded():
-            grouped[key].append((count, flat[start : start + size]))
-        return [
-            Reading(key.layer, key.site, key.direction, name, value)
-            for key, group in grouped.items()
-            for name, value in _FINALISE[key.kind](group).items()
-        ]
+Parts = dict[Key, Moments]
 
 
-class _Entry(NamedTuple):
-    """A raw reduction: where it belongs, of how many entries it is, and its place."""
-
-    key: Key
-    entries: int
-    start: int
-    size: int
+Group = Sequence[tuple[int, Raw]]
 
 
-class _Buffers:
-    """A few long buffers on the device.
+def put_together(grouped: Mapping[Key, Group]) -> Parts:
+    """Put the raw reductions of each key together: the moments of what this process holds."""
+    return {
+        key._replace(kind=kind): moments
+        for key, group in grouped.items()
+        for kind, moments in _PARTS[key.kind](key.kind, group)
+    }
 
-    Thousands of tiny tensors, each alive until the end, would pin the memory of the large ones
-    freed between them.
-    """
 
-    def __init__(self) -> None:
-        self._buffers: list[Tensor] = []
-        self._used = BUFFER
-        self._lock = Lock()
-
-    def keep(self, raw: Tensor) -> tuple[int, int]:
-        """Copy a raw tensor; return its place and size."""
-        size = raw.numel()
-        with self._lock:
-            if self._used + size > BUFFER:
-                self._buffers.append(torch.zeros(BUFFER, device=raw.device))
-                self._used = 0
-            there = self._buffers[-1][self._used : self._used + size]
-            start = (len(self._buffers) - 1) * BUFFER + self._used
-            self._used += size
-        there.copy_(raw.reshape(-1))
-        return start, size
-
-    def on_host(self) -> Raw:
-        """Copy all of them to the host, in float64."""
-        if not self._buffers:
-            return np.empty(0)
-        return torch.cat(self._buffers).cpu().double().numpy()
+def finalise(parts: Parts) -> list[Reading]:
+    """Finalise what was put together, in its order."""
+    return [
+        Reading(key.layer, key.site, key.direction, name, value)
+        for key, moments in parts.items()
+        for name, value in _FINALISE[key.kind](moments).items()
+    ]
 
 
 def _moments(count: int, raw: Raw) -> Moments:
@@ -169,7 +86,7 @@ def _merge(a: Moments, b: Moments) -> Moments:
     return Moments(n, a.mean + q * d, m2, m3, m4, max_abs=float(np.maximum(a.max_abs, b.max_abs)))
 
 
-def _whole(group: Sequence[tuple[int, Raw]]) -> Moments:
+def _whole(group: Group) -> Moments:
     merged = _moments(*group[0])
     for count, raw in group[1:]:
         merged = _merge(merged, _moments(count, raw))
@@ -202,8 +119,7 @@ def headroom(max_abs: float, largest: float) -> float:
     return math.log2(largest) - math.log2(max_abs) if math.isfinite(max_abs) else -math.inf
 
 
-def _activation(group: Sequence[tuple[int, Raw]]) -> Values:
-    moments = _whole(group)
+def _activation(moments: Moments) -> Values:
     return {
         **_spread(moments),
         "kurtosis": _kurtosis(moments),
@@ -212,16 +128,11 @@ def _activation(group: Sequence[tuple[int, Raw]]) -> Values:
     }
 
 
-def _weight(group: Sequence[tuple[int, Raw]]) -> Values:
-    moments = _whole(group)
+def _weight(moments: Moments) -> Values:
     values = _spread(moments)
     std = math.sqrt(values["variance"])
     over = moments.max_abs / std if std > 0 else math.nan
     return {**values, "kurtosis": _kurtosis(moments), "max_over_std": over}
-
-
-def _gradient(group: Sequence[tuple[int, Raw]]) -> Values:
-    return _spread(_whole(group))
 
 
 def _product(raw: Raw) -> float:
@@ -229,26 +140,40 @@ def _product(raw: Raw) -> float:
     return float(raw[0] * raw[1] * raw[4] * raw[2] * raw[3])
 
 
-def _weight_gradient(group: Sequence[tuple[int, Raw]]) -> Values:
-    total = sum(_product(raw) for _, raw in group) / group[0][0]
-    return {"second_moment": total if math.isnan(total) else max(total, 0.0)}
+def _mean_square(group: Group) -> Moments:
+    mean = sum(_product(raw) for _, raw in group) / group[0][0]
+    return Moments(group[0][0], mean if math.isnan(mean) else max(mean, 0.0))
 
 
-def _single(name: str) -> Callable[[Sequence[tuple[int, Raw]]], Values]:
-    return lambda group: {name: float(group[0][1][0])}
+def _attention(group: Group) -> list[tuple[str, Moments]]:
+    count, (entropy, variance, *rows) = group[0]
+    size = rows[0] if rows else count
+    return [(kind, Moments(float(size), float(mean))) for kind, mean in
+            (("attention_entropy", entropy), ("attention_logit_variance", variance))]  # fmt: skip
 
 
-def _attention(group: Sequence[tuple[int, Raw]]) -> Values:
-    entropy, variance = (float(value) for value in group[0][1])
-    return {"attention_entropy": entropy, "attention_logit_std": math.sqrt(variance)}
+def _mean(name: str) -> Callable[[Moments], Values]:
+    return lambda moments: {name: moments.mean}
 
 
-_FINALISE: dict[str, Callable[[Sequence[tuple[int, Raw]]], Values]] = {
+_MEANS = ("token_cosine", "zero_share", "saturated_share", "loss", "attention_entropy")
+
+# A kind's raw reductions to the moments of what this process holds, and those to values.
+_PARTS: dict[str, Callable[[str, Group], list[tuple[str, Moments]]]] = {
+    **dict.fromkeys(
+        ("activation", "gradient", "weight"), lambda kind, group: [(kind, _whole(group))]
+    ),
+    **dict.fromkeys(
+        _MEANS, lambda kind, group: [(kind, Moments(group[0][0], float(group[0][1][0])))]
+    ),
+    "weight_gradient": lambda kind, group: [(kind, _mean_square(group))],
+    "attention": lambda _, group: _attention(group),
+}
+_FINALISE: dict[str, Callable[[Moments], Values]] = {
     "activation": _activation,
-    "gradient": _gradient,
+    "gradient": _spread,
     "weight": _weight,
-    "weight_gradient": _weight_gradient,
-    "attention": _attention,
-    **{name: _single(name)
-       for name in ("token_cosine", "zero_share", "saturated_share", "loss")},
-}  # fmt: skip
+    "weight_gradient": lambda moments: {"second_moment": moments.mean},
+    "attention_logit_variance": lambda moments: {"attention_logit_std": math.sqrt(moments.mean)},
+    **{name: _mean(name) for name in _MEANS},
+}

@@ -22,7 +22,7 @@ from initscope.gpt import Block
 from initscope.plan import WORKING, Finish, Painter, Plan, block_bytes, working_blocks
 from initscope.probe import Probe, pull_back
 from initscope.profile import Reading
-from initscope.readout import Recorder
+from initscope.recorder import Recorder
 from initscope.sites import block_parameters, model_site
 
 BLOCK_SITES = (

@@ -11,7 +11,8 @@ from torch import Tensor
 
 import reference
 from initscope import moments
-from initscope.readout import Key, Recorder, headroom
+from initscope.readout import Key, headroom
+from initscope.recorder import Recorder
 
 SHAPE = (2, 50, 40)
 

@@ -20,7 +20,7 @@ from initscope.construction import build
 from initscope.crew import Task
 from initscope.plan import WORKING, Plan
 from initscope.profile import Reading
-from initscope.readout import Recorder
+from initscope.recorder import Recorder
 from initscope.stream import measure
 from small import SMALL, ids, plan
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from initscope.anatomy.local import local
 from initscope.anatomy.parts import Part, dissect
 from initscope.anatomy.stack import find_blocks, unwrap
 from initscope.anatomy.trace import Tracer, watch
@@ -145,4 +146,4 @@ def _rows(module: nn.Module) -> int:
 
 
 def _same(given: Tensor | None, ids: Tensor) -> bool:
-    return given is not None and given.shape == ids.shape and bool(torch.equal(given, ids))
+    return given is not None and given.shape == ids.shape and torch.equal(local(given), ids)

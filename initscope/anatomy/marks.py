@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 # Token mixing: what one token hears of others passes one of these.
 _MIXING = frozenset({
@@ -154,6 +155,24 @@ def union(parts: list[Facts], name: str) -> Facts:
         act = "relu2" if act == "relu" and name in SQUARES else act
     rms = next((part.rms for part in parts if part.rms is not None), None)
     return Facts(marks, mixed, scores, act, rms=rms)
+
+
+def view_of(known: list[tuple[Tensor, Facts]], x: Tensor) -> Facts | None:
+    """Return the part of a module's output that a view is, if it is one."""
+    for source, facts in known:
+        if not facts.alias or any(is_traceable_wrapper_subclass(one) for one in (source, x)):
+            continue
+        (mark,) = facts.marks
+        if source is not x and source.untyped_storage().data_ptr() == _pointer(x):
+            start = source.storage_offset() - (mark.view.offset if mark.view else 0)
+            row = mark.call.width if mark.call is not None else 0
+            view = View(tuple(x.shape), x.stride(), int(x.storage_offset() - start), mark.view, row)
+            return Facts(frozenset({Mark(mark.call, view)}), alias=True)
+    return None
+
+
+def _pointer(x: Tensor) -> int:
+    return x.untyped_storage().data_ptr()
 
 
 @dataclass

@@ -117,6 +117,8 @@ class _Dissection:
                 self._label(call, site)  # cut in a way that strides cannot say
             else:
                 self._tap(site, call, view=view)
+        if "q" in found:
+            self.part.n_head *= _times_wider(found["q"].call)
         shared = numel(found.get("k")) / numel(found.get("q"))
         self.part.n_kv_head = round(self.part.n_head * shared)
         for site in ("q", "k"):
@@ -137,7 +139,8 @@ class _Dissection:
             self._tap("mlp_gate", *_args(gate))
         if up is not None:
             self._tap("mlp_up", *_args(up))
-            self.part.d_ff = up.view.size[-1] if up.view is not None else _width(up.call)
+            here = up.view.size[-1] if up.view is not None else _width(up.call)
+            self.part.d_ff = here * _times_wider(up.call)
         self.part.gated = gate is not None
         act = self.mlp.inputs.act
         self.part.activation = _GATED.get(act, act) if gate is not None else act
@@ -215,3 +218,9 @@ def _args(mark: Mark) -> tuple[Call, Literal["out"], View | None]:
 
 def _width(call: Call | None) -> int:
     return call.width if call is not None else 0
+
+
+def _times_wider(call: Call | None) -> int:
+    """Return into how many parts tensor parallelism has cut a projection's output."""
+    whole = getattr(call.module, "out_features", 0) if call is not None else 0
+    return max(1, int(whole) // _width(call)) if isinstance(whole, int) and whole else 1

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
+from initscope.anatomy.local import local
 from initscope.anatomy.marks import (
     ACTIVATIONS,
     PRODUCTS,
@@ -20,11 +21,12 @@ from initscope.anatomy.marks import (
     Call,
     Facts,
     Mark,
-    View,
     in_place,
     union,
+    view_of,
 )
 from initscope.anatomy.modules import first_activation, is_box, is_norm, tensors
+from initscope.anatomy.replaced import Replaced
 from initscope.anatomy.stack import Named, unwrap
 
 NOTHING = Facts()
@@ -49,6 +51,7 @@ class Tracer(TorchFunctionMode):
         self._current: BlockTrace | None = None
         self._counts: Counter[int] = Counter()
         self._handles: list[Any] = []
+        self._replaced = Replaced()
 
     def __enter__(self) -> Self:
         """Register the hooks."""
@@ -58,6 +61,7 @@ class Tracer(TorchFunctionMode):
             else:
                 call = _leaf_hook(self._leave, path)
                 self._hook(module, self._count, call)
+            self._handles += self._replaced.hook(module)
         return super().__enter__()
 
     def _hook(self, module: nn.Module, before: Callable[..., None], after: Any) -> None:  # noqa: ANN401
@@ -65,6 +69,12 @@ class Tracer(TorchFunctionMode):
             module.register_forward_pre_hook(before, with_kwargs=True),
             module.register_forward_hook(after, with_kwargs=True),
         ]
+
+    def _carry(self, now: object) -> None:
+        """Know of a tensor what was known of the one whose place it has been given."""
+        for before, after in self._replaced.pairs(now):
+            if before in self._facts:
+                self._facts.setdefault(after, self._facts[before])
 
     def __exit__(self, *error: object) -> None:
         """Remove the hooks, whatever happened."""
@@ -111,7 +121,7 @@ class Tracer(TorchFunctionMode):
         elif name in PRODUCTS and self._current.softmax and len(known) > 1:
             self._current.heads.setdefault("v", known[-1][1])
         for x in tensors(out):
-            view = None if in_place(name) else _view_of(known, x)
+            view = None if in_place(name) else view_of(known, x)
             self._facts[x] = view or facts
 
     def _attention(self, block: BlockTrace, qkv: list[Tensor]) -> None:
@@ -155,6 +165,7 @@ class Tracer(TorchFunctionMode):
             self._facts[stream] = Facts(frozenset({STREAM}), rms=_rms(stream))
 
     def _leave_block(self, _module: nn.Module, _args: Any, _kwargs: Any, out: Any) -> None:  # noqa: ANN401
+        self._carry(out)
         block, self._current = self._current, None
         end = first_activation(out)
         if block is not None and end is not None:
@@ -162,10 +173,12 @@ class Tracer(TorchFunctionMode):
             self.layers.append(block)
         self.after.clear()
 
-    def _count(self, module: nn.Module, _args: Any, _kwargs: Any) -> None:  # noqa: ANN401
+    def _count(self, module: nn.Module, args: Any, kwargs: Any) -> None:  # noqa: ANN401
+        self._carry((args, kwargs))
         self._counts[id(module)] += 1
 
     def _leave(self, path: str, module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:  # noqa: ANN401
+        self._carry(out)
         x, y = first_activation(args, kwargs), first_activation(out)
         if self._current is None:
             self._outside(path, module, args)
@@ -213,26 +226,9 @@ def _variant(name: str, given: Any) -> str:  # noqa: ANN401
     return ACTIVATIONS[name]
 
 
-def _view_of(known: list[tuple[Tensor, Facts]], x: Tensor) -> Facts | None:
-    """Return the part of a module's output that a view is, if it is one."""
-    for source, facts in known:
-        if not facts.alias:
-            continue
-        (mark,) = facts.marks
-        if source is not x and source.untyped_storage().data_ptr() == _pointer(x):
-            start = source.storage_offset() - (mark.view.offset if mark.view else 0)
-            row = mark.call.width if mark.call is not None else 0
-            view = View(tuple(x.shape), x.stride(), int(x.storage_offset() - start), mark.view, row)
-            return Facts(frozenset({Mark(mark.call, view)}), alias=True)
-    return None
-
-
 def _rms(x: Tensor) -> Tensor:
+    x = local(x)
     return torch.linalg.vector_norm(x, dtype=torch.float32) / x.numel() ** 0.5
-
-
-def _pointer(x: Tensor) -> int:
-    return x.untyped_storage().data_ptr()
 
 
 def watch(model: nn.Module, blocks: Named, run: Callable[[], object]) -> Tracer:

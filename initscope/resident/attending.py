@@ -11,12 +11,16 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from initscope import moments
+from initscope.anatomy.local import local
 
 _SOFTMAX = frozenset({"softmax", "_softmax"})
 
 
 class AttentionWatch(TorchFunctionMode):
-    """Shows ``record`` the raw reduction of every attention that runs while it is entered."""
+    """Shows ``record`` the raw reduction of every attention that runs while it is entered.
+
+    It is ``[entropy share, variance of the logits, queries]``; the first two are means over these.
+    """
 
     def __init__(self, record: Callable[[Tensor], None], wanted: Callable[[], bool]) -> None:
         super().__init__()
@@ -56,11 +60,13 @@ def _fused(
     mask = call.get("attn_mask", mask)
     if query.shape[-2] < 2 or query.dim() != 4:
         return None
+    query, key = local(query), local(key)
     scale = scale if scale is not None else 1 / math.sqrt(query.shape[-1])
     with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
-        if causal and mask is None and query.shape[-2] == key.shape[-2]:
-            return moments.attention(query, key, scale)
         rows = _rows(query.shape[-2], query.device)
+        if causal and mask is None and query.shape[-2] == key.shape[-2]:
+            raw = moments.attention(query, key, scale)
+            return torch.cat([raw, raw.new_full((1,), query[:, :, rows, 0].numel())])
         keys = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1).float()
         scores = query[:, :, rows].float() @ keys.transpose(-1, -2) * scale
         return _reduce(*_masked(scores, mask, rows, causal=causal))
@@ -88,6 +94,7 @@ def _open(logits: Tensor) -> Tensor | None:
     if logits.shape[-2] < 2 or logits.shape[-1] < logits.shape[-2]:
         return None
     with torch.no_grad():
+        logits = local(logits)
         scores = logits[:, :, _rows(logits.shape[-2], logits.device)]
         return _reduce(scores.float(), _is_hidden(scores))
 
@@ -103,7 +110,7 @@ def _rows(tokens: int, device: torch.device) -> Tensor:
 
 
 def _reduce(scores: Tensor, hidden: Tensor) -> Tensor:
-    """Return ``[entropy share, variance of the logits over keys]`` over rows with > 1 key."""
+    """Return ``[entropy share, variance of the logits over keys, rows]`` of those with > 1 key."""
     keys = (~hidden).sum(-1)
     kept = keys > 1
     number = keys.clamp(min=2).float()
@@ -112,4 +119,5 @@ def _reduce(scores: Tensor, hidden: Tensor) -> Tensor:
     log_p = scores.masked_fill(hidden, -torch.inf).log_softmax(-1)
     entropy = -(log_p.exp() * log_p.masked_fill(hidden, 0)).sum(-1) / number.log()
     found = torch.stack([entropy, variance]).masked_fill(~kept, 0).flatten(1).sum(1)
-    return found / kept.sum()
+    rows = kept.sum()
+    return torch.cat([found / rows, rows[None].to(found.dtype)])

@@ -11,12 +11,16 @@ import torch
 from torch import nn
 
 from initscope.anatomy import Anatomy, Part, find, unwrap
+from initscope.anatomy.local import local
 from initscope.errors import MeasurementError
 from initscope.profile import Reading
-from initscope.readout import Key, Recorder
+from initscope.readout import Key
+from initscope.recorder import Recorder
 from initscope.resident.feed import Feed, Outcome, understand
 from initscope.resident.glance import shortened, stretched
 from initscope.resident.keeping import untouched
+from initscope.resident.ranks import Ranks
+from initscope.resident.spread import apart, class_name, ranks_of
 from initscope.resident.watching import Watch
 
 Index = dict[tuple[int, str, str, str], float]
@@ -40,6 +44,9 @@ def measure(
 ) -> Measured:
     """Measure a model on one batch, and leave it as it was.
 
+    Where it is spread over several processes each is given its share of the batch, and all of
+    them the readings of the whole.
+
     Args:
         model: any module with a stack of blocks.
         given: what it is called with.
@@ -49,14 +56,16 @@ def measure(
 
     Raises:
         UsageError: where the parts are not found, or neither logits nor a loss come out.
-        MeasurementError: where no gradient can be taken.
+        MeasurementError: where no gradient can be taken, or another process has failed.
     """
-    recorder = Recorder()
-    with untouched(unwrap(model), training=training):
-        anatomy = locate(model, given, blocks)
+    recorder, ranks = Recorder(), ranks_of(model)
+    ranks.agree(class_name(model), backward, blocks, training)
+    with apart(model) as (module, reshard), untouched(unwrap(module), training=training):
+        anatomy = locate(module, given, blocks)
+        reshard()
         _weights(anatomy, recorder)
-        outcome = _run(model, anatomy, given, recorder, backward=backward)
-        readings = recorder.readings()
+        outcome = _run(module, anatomy, given, recorder, ranks, backward=backward)
+        readings = recorder.readings(ranks.pool)
     vocab = outcome.logits.shape[-1] if outcome.logits is not None else 0
     return Measured(_derived(anatomy, readings, vocab), anatomy, vocab)
 
@@ -80,13 +89,24 @@ def locate(model: nn.Module, given: Feed, blocks: str = "") -> Anatomy:
 @torch.no_grad()
 def _weights(anatomy: Anatomy, recorder: Recorder) -> None:
     for one in anatomy.parameters:
-        recorder.add_moments(Key(one.layer, one.label, "weight", "weight"), one.parameter)
+        held = local(one.parameter)
+        if held.numel():  # a share of a small parameter may be empty
+            recorder.add_moments(Key(one.layer, one.label, "weight", "weight"), held)
 
 
 def _run(
-    model: nn.Module, anatomy: Anatomy, given: Feed, recorder: Recorder, *, backward: bool
+    model: nn.Module,
+    anatomy: Anatomy,
+    given: Feed,
+    recorder: Recorder,
+    ranks: Ranks,
+    *,
+    backward: bool,
 ) -> Outcome:
-    with Watch(anatomy, recorder, backward=backward) as watch, torch.set_grad_enabled(backward):
+    counted = given.counted() if ranks else 1
+    weight = ranks.weight(counted)
+    watch = Watch(anatomy, recorder, backward=backward, ranks=ranks, length=given.length)
+    with watch, torch.set_grad_enabled(backward):
         with watch.attention():
             out = given.call(model)
         outcome = understand(out, given)
@@ -94,13 +114,14 @@ def _run(
             watch.see_logits(outcome.logits)
         if outcome.loss is not None:
             key = Key(anatomy.n_layer, "loss", "forward", "loss")
-            recorder.add(key, outcome.loss.detach().float())
+            recorder.add(key, outcome.loss.detach().float(), counted)
         if backward:
-            _differentiate(outcome)
+            _differentiate(outcome, weight)
+        watch.see_the_rest()
     return outcome
 
 
-def _differentiate(outcome: Outcome) -> None:
+def _differentiate(outcome: Outcome, weight: float) -> None:
     if outcome.loss is None:
         raise MeasurementError(
             "the model returned logits that are not one a token, and no loss: pass targets in the "
@@ -111,7 +132,8 @@ def _differentiate(outcome: Outcome) -> None:
             "the loss depends on no parameter that requires a gradient: unfreeze one, or leave "
             "the gradients out (--forward-only)"
         )
-    outcome.loss.backward()
+    loss = outcome.loss if weight == 1 else outcome.loss * weight
+    loss.backward()
 
 
 # --- what follows from the readings ---

@@ -36,6 +36,28 @@ class Feed:
         """Call the model."""
         return model(*self.args, **self.kwargs)
 
+    @property
+    def length(self) -> int:
+        """The tokens of a sequence, 0 where no ids are given."""
+        return self.ids.shape[1] if self.ids is not None else 0
+
+    def counted(self) -> int:
+        """Return how many tokens the loss is the mean of, less those that are left out.
+
+        A target below 0 is left out: -1 is nanoGPT's, -100 that of PyTorch.
+        """
+        labels = self.kwargs.get(_LABELS)
+        named = [self.kwargs[name] for name in _TARGETS if _is_ids(self.kwargs.get(name))]
+        placed = [value for value in self.args if _is_ids(value)][1:]
+        shifted = [labels[:, 1:]] if isinstance(labels, Tensor) and _is_ids(labels) else []
+        known = [*named, *shifted, *placed, *([] if self.targets is None else [self.targets])]
+        return int((known[0] >= 0).sum()) if known else self.rows()
+
+    def rows(self) -> int:
+        """Return how many sequences there are: of what the model is called with, in the first."""
+        given = [*([] if self.ids is None else [self.ids]), *self.args, *self.kwargs.values()]
+        return next((len(x) for x in given if isinstance(x, Tensor) and x.dim()), 1)
+
 
 class Outcome(NamedTuple):
     """What a model returned: logits (…, V) where it has them, and the loss."""

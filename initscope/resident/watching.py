@@ -11,13 +11,23 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from initscope.anatomy import Anatomy, Tap, unwrap
+from initscope.anatomy import Anatomy, Labelled, Tap, unwrap
+from initscope.anatomy.local import local
 from initscope.anatomy.modules import first_activation
 from initscope.gpt import SATURATED_BELOW
-from initscope.moments import pieces, scaled, share_below, vector_square
-from initscope.probe import record_activation
-from initscope.readout import Key, Recorder
+from initscope.moments import (
+    mean_cosine,
+    pieces,
+    scaled,
+    share_below,
+    unit_sums,
+    vector_square,
+)
+from initscope.probe import STREAM, record_activation
+from initscope.readout import Key
+from initscope.recorder import Recorder
 from initscope.resident.attending import AttentionWatch
+from initscope.resident.ranks import ALONE, Ranks
 
 
 def in_backward() -> bool:
@@ -41,10 +51,21 @@ class Watch:
         anatomy: the sites.
         recorder: where the raw reductions go.
         backward: whether to measure gradients.
+        ranks: whom the model is spread over.
+        length: the tokens of a sequence, where some of them may lie elsewhere.
     """
 
-    def __init__(self, anatomy: Anatomy, recorder: Recorder, *, backward: bool) -> None:
+    def __init__(
+        self,
+        anatomy: Anatomy,
+        recorder: Recorder,
+        *,
+        backward: bool,
+        ranks: Ranks = ALONE,
+        length: int = 0,
+    ) -> None:
         self.anatomy, self.recorder, self.backward = anatomy, recorder, backward
+        self._ranks, self._length = ranks, length if ranks.model else 0
         self._layers: dict[int, list[int]] = defaultdict(list)
         for layer, part in enumerate(anatomy.parts):
             self._layers[id(part.module)].append(layer)
@@ -54,6 +75,7 @@ class Watch:
         self._tokens: tuple[int, ...] = ()
         self._attended: set[int] = set()
         self._handles: list[Any] = []
+        self._apart: dict[tuple[int, str], tuple[Tensor, Tensor]] = {}
 
     # --- hooks ---
 
@@ -69,16 +91,21 @@ class Watch:
             self._hook(module, self._before, self._after)
         if self.anatomy.norm_f is not None and id(self.anatomy.norm_f[1]) not in inner:
             self._hook(self.anatomy.norm_f[1], None, self._after)
-        if self.backward:
-            for one in self.anatomy.parameters:
-                if one.parameter.requires_grad:
-                    hook = partial(self._on_weight, one.layer, one.label)
-                    self._handles.append(one.parameter.register_post_accumulate_grad_hook(hook))
+        if self.backward and not self._ranks:
+            for one in self._trained():
+                hook = partial(self._on_weight, one.layer, one.label)
+                self._handles.append(one.parameter.register_post_accumulate_grad_hook(hook))
         return self
 
+    def _trained(self) -> list[Labelled]:
+        return [one for one in self.anatomy.parameters if one.parameter.requires_grad]
+
     def _hook(self, module: nn.Module, before: Any, after: Any) -> None:  # noqa: ANN401 - hooks
+        # Before the hooks of others: a module's input is what the code hands it. What tensor
+        # parallelism makes of it knows the gradient of this one reader alone.
         if before is not None:
-            self._handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+            hook = module.register_forward_pre_hook(before, with_kwargs=True, prepend=True)
+            self._handles.append(hook)
         self._handles.append(module.register_forward_hook(after))
 
     def __exit__(self, *error: object) -> None:
@@ -151,7 +178,7 @@ class Watch:
         """Record a tensor, and its gradient when that comes."""
         if not in_backward():
             with torch.no_grad(), torch.autocast(x.device.type, enabled=False), unwatched():
-                self._forward(layer, site, self._with_tokens(cut(x.detach())))
+                self._forward(layer, site, self._with_tokens(cut(local(x.detach()))))
         if self.backward and x.requires_grad and torch.is_grad_enabled():
             x.register_hook(partial(self._on_gradient, layer, site, cut))
 
@@ -163,33 +190,52 @@ class Watch:
         return x.view(*self._tokens, -1) if fits else x[None]
 
     def _forward(self, layer: int, site: str, x: Tensor) -> None:
-        record_activation(self.recorder, layer, site, x)
+        apart = x.shape[1] < self._length
+        record_activation(self.recorder, layer, site, x, all_tokens=not apart)
+        if apart and site in STREAM:
+            self._apart[layer, site] = unit_sums(scaled(x))
         if not 0 <= layer < self.anatomy.n_layer:
             return
         part = self.anatomy.parts[layer]
         below = SATURATED_BELOW.get(part.activation)
         if below is not None and site == ("mlp_gate" if part.gated else "mlp_up"):
             key = Key(layer, site, "forward", "saturated_share")
-            self.recorder.add(key, share_below(x, below))
+            self.recorder.add(key, share_below(x, below), x.numel())
 
     @torch.no_grad()
     def _on_gradient(
         self, layer: int, site: str, cut: Callable[[Tensor], Tensor], gradient: Tensor
     ) -> None:
         with torch.autocast(gradient.device.type, enabled=False):
-            part = cut(gradient.contiguous())
+            part = cut(local(gradient).contiguous())
             self.recorder.add_moments(Key(layer, site, "backward", "gradient"), part, 2)
+
+    @torch.no_grad()
+    def see_the_rest(self) -> None:
+        """Record what only the ranks together know, when the passes are over."""
+        for (layer, site), sums in self._apart.items():
+            together, alone = (self._ranks.sum_over_model(part) for part in sums)
+            key = Key(layer, site, "forward", "token_cosine")
+            self.recorder.add(key, mean_cosine(together, alone, self._length), len(alone))
+        if self.backward and self._ranks:
+            trained = self._trained()
+            gradients = self._ranks.gradients([one.parameter for one in trained])
+            for one, gradient in zip(trained, gradients, strict=True):
+                if gradient is not None and gradient.numel():
+                    self._weight_gradient(one.layer, one.label, gradient, gradient.numel())
 
     @torch.no_grad()
     def _on_weight(self, layer: int, label: str, parameter: Tensor) -> None:
         gradient, parameter.grad = parameter.grad, None
-        if gradient is None:
-            return
+        if gradient is not None:
+            self._weight_gradient(layer, label, gradient, parameter.numel())
+
+    def _weight_gradient(self, layer: int, label: str, gradient: Tensor, size: int) -> None:
         dense = gradient.coalesce().values() if gradient.is_sparse else gradient
         key = Key(layer, label, "weight_grad", "weight_gradient")
         for piece in pieces(dense):  # a whole gradient, scaled, would be a second one
             g = scaled(piece)
-            self.recorder.add(key, vector_square(g.values, g.scale), parameter.numel())
+            self.recorder.add(key, vector_square(g.values, g.scale), size)
 
     def see_logits(self, logits: Tensor) -> None:
         """Record the logits (…, V) once the model has returned them."""

@@ -116,9 +116,7 @@ def free(norm: Norm, width: int) -> float:
     return math.inf if norm.centred else width
 
 
-def _branch_ratios(
-    batch: Batch, trace: Trace, *, outputs: bool
-) -> Iterator[tuple[str, float]]:
+def _branch_ratios(batch: Batch, trace: Trace, *, outputs: bool) -> Iterator[tuple[str, float]]:
     factors = trace.layer.factors
     for site, added, onto, ratio in (
         ("attn_out", trace.mid, trace.pre, factors.branch_attn / factors.skip_attn),

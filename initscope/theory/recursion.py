@@ -219,9 +219,7 @@ def _limit(block: Block, step: Step) -> str:
     return ""
 
 
-def backward(
-    block: Block, steps: list[Step], gradient: Array, way: Way
-) -> Iterator[Return]:
+def backward(block: Block, steps: list[Step], gradient: Array, way: Way) -> Iterator[Return]:
     """Carry the gradient's kernel back to the embedding, from the last layer to the first."""
     returning = Returning(block)
     for step in reversed(steps):
