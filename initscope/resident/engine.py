@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from initscope.anatomy import Anatomy, Part, find, unwrap
-from initscope.anatomy.local import local
+from initscope.anatomy.local import is_distributed, local
 from initscope.errors import MeasurementError
 from initscope.profile import Reading
 from initscope.readout import Key
@@ -73,11 +73,14 @@ def measure(
 def locate(model: nn.Module, given: Feed, blocks: str = "") -> Anatomy:
     """Find a model's parts by one pass, whose random numbers the measurement then meets again.
 
-    A few tokens are tried first: that costs little.
+    A few tokens are tried first: that costs little. Not where the model is spread over processes,
+    which would have to fail at it together.
     """
     devices = {p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"}
     with torch.random.fork_rng(sorted(devices)):
-        if (short := shortened(given)) is not None and given.ids is not None:
+        spread = any(is_distributed(parameter) for parameter in model.parameters())
+        short = None if spread else shortened(given)
+        if short is not None and given.ids is not None:
             with suppress(Exception):  # the model's own, at a length that it may not take
                 found = find(model, lambda: short.call(model), short.ids, blocks)
                 if (whole := stretched(found, given.ids.shape[1])) is not None:
