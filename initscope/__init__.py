@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from initscope.store import load
     from initscope.sweep import compare
     from initscope.theory import predict
+    from initscope.training import watch
 
     __version__: str
 
@@ -51,6 +52,7 @@ __all__ = [
     "load",
     "predict",
     "rule",
+    "watch",
 ]
 
 _HOMES = {
@@ -73,6 +75,7 @@ _HOMES = {
     "load": "store",
     "predict": "theory",
     "rule": "rules",
+    "watch": "training",
 }
 
 

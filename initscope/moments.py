@@ -69,16 +69,36 @@ def central(x: Scaled, order: int = 4) -> Tensor:
     return torch.stack(raw)
 
 
+def spread(x: Tensor) -> Tensor:
+    """Reduce to ``[scale, mean, m2]`` as ``central(scaled(x), 2)`` does, with one temporary.
+
+    Meant for a piece (see :func:`pieces`), whose dot product float32 adds up without loss.
+    """
+    values, scale = scaled(x)  # its own memory: divided, never a view
+    values = values.reshape(-1)
+    mean = values.mean()
+    values.sub_(mean)
+    return torch.stack([scale, mean, torch.dot(values, values) / len(values)])
+
+
+def square(x: Tensor) -> Tensor:
+    """Pack the sum of squares of a piece as :func:`factors` does."""
+    values, scale = scaled(x)
+    values = values.reshape(-1)
+    return factors(scale, torch.ones_like(scale), torch.dot(values, values))
+
+
 def token_cosine(x: Scaled) -> Tensor:
     """Mean cosine between two different tokens of one sequence; ``values``: (B, T, C), T ≥ 2.
 
-    Uses Σ_{s≠t} u_s·u_t = |Σ u|² - T for unit vectors u. 1 is rank collapse (Dong et al. 2021).
+    Uses Σ_{s≠t} u_s·u_t = |Σ u|² - T for unit vectors u, whose sum is a product of the tokens
+    with the reciprocals of their norms. 1 is rank collapse (Dong et al. 2021).
     """
     tokens = x.values.shape[1]
-    norm = torch.linalg.vector_norm(x.values, dim=-1, keepdim=True)
-    unit = x.values / norm.masked_fill(norm == 0, 1)
-    together = unit.sum(dim=1).square().sum(dim=-1)
-    alone = unit.square().sum(dim=(1, 2))  # T, less the tokens that are zero
+    norm = torch.linalg.vector_norm(x.values, dim=-1)
+    inverse = norm.reciprocal().masked_fill(norm == 0, 0)
+    together = (inverse[:, None] @ x.values).square().sum(dim=(1, 2))
+    alone = (norm * inverse).sum(dim=1)  # T, less the tokens that are zero
     return ((together - alone) / (tokens * (tokens - 1))).mean()
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from initscope.moments import Scaled, central, pieces, scaled
+from initscope.moments import Scaled, central, pieces, scaled, spread
 from initscope.profile import Reading
 
 Raw = npt.NDArray[np.float64]
@@ -67,10 +67,15 @@ class Recorder:
         self._entries.append((key, count, start, size))
         self._used += size
 
+    def has(self, key: Key) -> bool:
+        """Whether anything was kept under a key."""
+        return any(entry[0] == key for entry in self._entries)
+
     def add_moments(self, key: Key, x: Tensor, order: int = 4) -> None:
         """Keep the moments of all entries of a tensor, reduced piece by piece."""
         for piece in pieces(x):
-            self.add(key, central(scaled(piece), order), piece.numel())
+            raw = spread(piece) if order < 4 else central(scaled(piece), order)
+            self.add(key, raw, piece.numel())
 
     def add_scaled(self, key: Key, x: Scaled, order: int = 4) -> None:
         """Keep the moments of a tensor that has been scaled already, piece by piece."""
@@ -133,8 +138,12 @@ def _spread(moments: Moments) -> Values:
     }
 
 
-def _kurtosis(moments: Moments) -> float:
-    return moments.m4 / moments.m2**2 - 3 if moments.m2**2 > 0 else math.nan
+def _kurtosis(group: Sequence[tuple[int, Raw]], moments: Moments) -> Values:
+    """Return it where the fourth moments were recorded."""
+    if len(group[0][1]) < 5:
+        return {}
+    value = moments.m4 / moments.m2**2 - 3 if moments.m2**2 > 0 else math.nan
+    return {"kurtosis": value}
 
 
 def headroom(max_abs: float, largest: float) -> float:
@@ -150,7 +159,7 @@ def _activation(group: Sequence[tuple[int, Raw]]) -> Values:
     moments = _whole(group)
     return {
         **_spread(moments),
-        "kurtosis": _kurtosis(moments),
+        **_kurtosis(group, moments),
         "headroom_fp16": headroom(moments.max_abs, FP16_MAX),
         "headroom_bf16": headroom(moments.max_abs, BF16_MAX),
     }
@@ -161,7 +170,7 @@ def _weight(group: Sequence[tuple[int, Raw]]) -> Values:
     values = _spread(moments)
     std = math.sqrt(values["variance"])
     over = moments.max_abs / std if std > 0 else math.nan
-    return {**values, "kurtosis": _kurtosis(moments), "max_over_std": over}
+    return {**values, **_kurtosis(group, moments), "max_over_std": over}
 
 
 def _gradient(group: Sequence[tuple[int, Raw]]) -> Values:

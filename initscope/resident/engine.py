@@ -11,7 +11,6 @@ from torch import nn
 
 from initscope.anatomy import Anatomy, Part, find, unwrap
 from initscope.errors import MeasurementError
-from initscope.moments import central, scaled
 from initscope.profile import Reading
 from initscope.readout import Key, Recorder
 from initscope.resident.feed import Feed, Outcome, understand
@@ -53,11 +52,11 @@ def measure(
     recorder = Recorder()
     with untouched(unwrap(model), training=training):
         anatomy = locate(model, given, blocks)
-        _weights(anatomy, recorder)
+        record_weights(anatomy, recorder)
         outcome = _run(model, anatomy, given, recorder, backward=backward)
         readings = recorder.readings()
     vocab = outcome.logits.shape[-1] if outcome.logits is not None else 0
-    return Measured(_derived(anatomy, readings, vocab), anatomy, vocab)
+    return Measured(derived(anatomy, readings, vocab), anatomy, vocab)
 
 
 def locate(model: nn.Module, given: Feed, blocks: str = "") -> Anatomy:
@@ -68,11 +67,10 @@ def locate(model: nn.Module, given: Feed, blocks: str = "") -> Anatomy:
 
 
 @torch.no_grad()
-def _weights(anatomy: Anatomy, recorder: Recorder) -> None:
+def record_weights(anatomy: Anatomy, recorder: Recorder, order: int = 4) -> None:
+    """Record the moments of every parameter."""
     for one in anatomy.parameters:
-        raw = central(scaled(one.parameter))
-        key = Key(one.layer, one.label, "weight", "weight")
-        recorder.add(key, raw, one.parameter.numel())
+        recorder.add_moments(Key(one.layer, one.label, "weight", "weight"), one.parameter, order)
 
 
 def _run(
@@ -109,7 +107,8 @@ def _differentiate(outcome: Outcome) -> None:
 # --- what follows from the readings ---
 
 
-def _derived(anatomy: Anatomy, readings: Sequence[Reading], vocab: int) -> list[Reading]:
+def derived(anatomy: Anatomy, readings: Sequence[Reading], vocab: int) -> list[Reading]:
+    """Add what follows from the readings: branch ratios, the excess loss, the gradient's norm."""
     index: Index = {reading[:4]: reading.value for reading in readings}
     last = anatomy.n_layer
     more = [r for layer, part in enumerate(anatomy.parts) for r in _ratios(layer, part, index)]
@@ -126,11 +125,20 @@ def _ratios(layer: int, part: Part, index: Index) -> Iterator[Reading]:
     ):  # fmt: skip
         end = normed if normed in part.sites else site
         added = index.get((layer, end, "forward", "second_moment"))
-        onto = index.get((layer, stream, "forward", "second_moment"))
+        onto = _second_moment(layer, stream, index)
         if added is not None and onto is not None:
             ratio = math.sqrt(added / onto) if 0 < onto < math.inf else math.nan
             ratio *= part.factors.get(site, 1.0)
             yield Reading(layer, site, "forward", "branch_ratio", ratio)
+
+
+def _second_moment(layer: int, stream: str, index: Index) -> float | None:
+    """Return a stream's; what enters a block is, where it was not measured, what left the last."""
+    found = index.get((layer, stream, "forward", "second_moment"))
+    if found is None and stream == "resid_pre":
+        before = (layer - 1, "resid_post") if layer else (-1, "embed")
+        found = index.get((*before, "forward", "second_moment"))
+    return found
 
 
 def _gradient_norm(anatomy: Anatomy, index: Index) -> Iterator[Reading]:

@@ -10,13 +10,14 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from initscope.anatomy import Anatomy, Tap, unwrap
+from initscope.anatomy import Anatomy, Labelled, Tap, unwrap
 from initscope.anatomy.modules import first_activation
 from initscope.gpt import SATURATED_BELOW
-from initscope.moments import central, scaled, share_below, vector_square
+from initscope.moments import pieces, share_below, square
 from initscope.probe import record_activation
 from initscope.readout import Key, Recorder
 from initscope.resident.attending import AttentionWatch
+from initscope.resident.scope import EVERYTHING, Scope
 
 
 def in_backward() -> bool:
@@ -35,10 +36,17 @@ class Watch:
         anatomy: the sites.
         recorder: where the raw reductions go.
         backward: whether to measure gradients.
+        scope: the sites that are measured.
+
+    While ``paused`` only what runs inside a backward pass is seen, as a reentrant checkpoint's
+    graph is built there.
     """
 
-    def __init__(self, anatomy: Anatomy, recorder: Recorder, *, backward: bool) -> None:
+    def __init__(
+        self, anatomy: Anatomy, recorder: Recorder, *, backward: bool, scope: Scope = EVERYTHING
+    ) -> None:
         self.anatomy, self.recorder, self.backward = anatomy, recorder, backward
+        self.scope, self.paused = scope, False
         self._layers: dict[int, list[int]] = defaultdict(list)
         for layer, part in enumerate(anatomy.parts):
             self._layers[id(part.module)].append(layer)
@@ -57,7 +65,8 @@ class Watch:
             self._hook(module, self._enter_block, self._leave_block)
         inner = {
             id(tap.module): tap.module
-            for part in self.anatomy.parts for tap in part.taps if tap.path
+            for part in self.anatomy.parts for tap in part.taps
+            if tap.path and self.scope.wants(tap.site)
         }  # fmt: skip
         for module in inner.values():
             self._hook(module, self._before, self._after)
@@ -66,9 +75,12 @@ class Watch:
         if self.backward:
             for one in self.anatomy.parameters:
                 if one.parameter.requires_grad:
-                    hook = partial(self._on_weight, one.layer, one.label)
-                    self._handles.append(one.parameter.register_post_accumulate_grad_hook(hook))
+                    self._handles.append(self._hook_weight(one))
         return self
+
+    def _hook_weight(self, one: Labelled) -> Any:  # noqa: ANN401 - a handle
+        hook = partial(self._on_weight, one.layer, one.label)
+        return one.parameter.register_post_accumulate_grad_hook(hook)
 
     def _hook(self, module: nn.Module, before: Any, after: Any) -> None:  # noqa: ANN401 - hooks
         if before is not None:
@@ -143,10 +155,14 @@ class Watch:
         self, layer: int, site: str, x: Tensor, cut: Callable[[Tensor], Tensor] = lambda x: x
     ) -> None:
         """Record a tensor, and its gradient when that comes."""
-        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            if not in_backward():
+        inside = in_backward()
+        if self.paused and not inside:
+            return
+        if not inside and self.scope.sees(site, backward=False):
+            with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
                 self._forward(layer, site, self._with_tokens(cut(x.detach())))
-        if self.backward and x.requires_grad and torch.is_grad_enabled():
+        wanted = self.backward and self.scope.sees(site, backward=True)
+        if wanted and x.requires_grad and torch.is_grad_enabled():
             x.register_hook(partial(self._on_gradient, layer, site, cut))
 
     def _with_tokens(self, x: Tensor) -> Tensor:
@@ -157,7 +173,7 @@ class Watch:
         return x.view(*self._tokens, -1) if fits else x[None]
 
     def _forward(self, layer: int, site: str, x: Tensor) -> None:
-        record_activation(self.recorder, layer, site, x)
+        record_activation(self.recorder, layer, site, x, self.scope.order)
         if not 0 <= layer < self.anatomy.n_layer:
             return
         part = self.anatomy.parts[layer]
@@ -171,19 +187,20 @@ class Watch:
         self, layer: int, site: str, cut: Callable[[Tensor], Tensor], gradient: Tensor
     ) -> None:
         with torch.autocast(gradient.device.type, enabled=False):
-            part = cut(gradient.contiguous())
             key = Key(layer, site, "backward", "gradient")
-            self.recorder.add(key, central(scaled(part), 2), part.numel())
+            self.recorder.add_moments(key, cut(gradient.contiguous()), 2)
 
     @torch.no_grad()
     def _on_weight(self, layer: int, label: str, parameter: Tensor) -> None:
         gradient, parameter.grad = parameter.grad, None
-        if gradient is None:
-            return
+        if gradient is not None:
+            self._see_weight_gradient(layer, label, gradient)
+
+    def _see_weight_gradient(self, layer: int, label: str, gradient: Tensor) -> None:
         dense = gradient.coalesce().values() if gradient.is_sparse else gradient
-        g = scaled(dense)
         key = Key(layer, label, "weight_grad", "weight_gradient")
-        self.recorder.add(key, vector_square(g.values, g.scale), parameter.numel())
+        for piece in pieces(dense):
+            self.recorder.add(key, square(piece), gradient.numel())
 
     def see_logits(self, logits: Tensor) -> None:
         """Record the logits (…, V) once the model has returned them."""
