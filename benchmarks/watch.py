@@ -1,8 +1,12 @@
 """``python -m benchmarks.watch``: what it costs to watch a training loop.
 
-The same GPT is trained in one process in several ways, taking turns a short run at a time, so
-that what else the machine does meets all of them alike. A ratio is that of a watched run's time to
-the unwatched one's of the same round; the median over the rounds is shown with its quartiles.
+The same GPT is trained in one process in several ways, which take turns a few steps at a time, so
+that what else the machine does meets all of them alike. A ratio is that of a way's time to the
+unwatched one's of the same round, and the median over the rounds is shown with its quartiles.
+
+A run watched at ``every=n`` is n - 1 steps between for each one that is watched: ``every=100`` is
+worked out from those two. What the first step costs besides, to find the model's parts and to
+load what judges a profile, is shown by itself: it is paid once a run.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,29 +29,23 @@ from torch import Tensor
 from initscope import GPTConfig, build, watch
 from initscope.gpt import GPT
 
-PLAIN = "not watched"
-Around = Callable[[GPT, int, Path], AbstractContextManager[object]]
-
-
-def _every(number: int) -> Around:
-    """Watch each ``number``-th step of a run; one that is longer continues where the last ended."""
-    return lambda model, done, file: watch(model, every=number, start=done, jsonl=file)
-
-
-def _all_sites(model: GPT, done: int, file: Path) -> AbstractContextManager[object]:
-    return watch(model, every=1, start=done, sites="all", jsonl=file)
-
+Around = Callable[[GPT, Path], AbstractContextManager[object]]
+PLAIN, BETWEEN, WATCHED = "not watched", "a step between", "every=1"
+NEVER = 10**9
 
 WAYS: dict[str, Around] = {
-    PLAIN: lambda _model, _done, _file: contextlib.nullcontext(),
-    "every=100": _every(100),
-    "every=1": _every(1),
-    "every=1, sites='all'": _all_sites,
-}
+    PLAIN: lambda _model, _file: contextlib.nullcontext(),
+    BETWEEN: lambda model, file: watch(model, every=NEVER, jsonl=file),
+    WATCHED: lambda model, file: watch(model, every=1, jsonl=file),
+    "every=1, no verdict": lambda model, file: watch(
+        model, every=1, jsonl=file, on_verdict=None
+    ),
+    "every=1, sites='all'": lambda model, file: watch(model, every=1, jsonl=file, sites="all"),
+}  # fmt: skip
 
 
 class Lane(NamedTuple):
-    """One way to train: a model with its optimiser, and the seconds of each round."""
+    """One way to train: a model with its optimiser, and the seconds a step of each round."""
 
     model: GPT
     optimiser: torch.optim.Optimizer
@@ -65,53 +63,54 @@ def lane(args: argparse.Namespace) -> Lane:
 
 
 def train(one: Lane, ids: Tensor, steps: int) -> None:
-    """Take some steps of the plainest loop."""
+    """Take some steps of the plainest loop, and keep the seconds that one took."""
+    start = time.perf_counter()
     for _ in range(steps):
         _, loss = one.model(ids[:, :-1], ids[:, 1:])
         assert loss is not None
         loss.backward()
         one.optimiser.step()
         one.optimiser.zero_grad()
+    if ids.is_cuda:
+        torch.cuda.synchronize()
+    one.seconds.append((time.perf_counter() - start) / steps)
 
 
 def run(args: argparse.Namespace) -> dict[str, Lane]:
-    """Let the lanes take turns, each round in another order; the first round warms up."""
+    """Let the lanes take turns, every other round in reverse; the first step of each is apart."""
     torch.manual_seed(0)
     ids = torch.randint(args.vocab_size, (args.batch, args.tokens + 1), device=args.device)
     lanes = {name: lane(args) for name in args.ways}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        for number, (name, one) in enumerate(lanes.items()):
+            stack.enter_context(WAYS[name](one.model, Path(folder, f"{number}.jsonl")))
         for turn in range(args.rounds + 1):
-            order = list(lanes) if turn % 2 else list(lanes)[::-1]
-            for name in order:
-                seconds = _timed(lanes[name], WAYS[name], turn, ids, args, Path(folder, "run.jsonl"))
-                if turn:
-                    lanes[name].seconds.append(seconds)
+            for one in list(lanes.values())[:: 1 if turn % 2 else -1]:
+                train(one, ids, args.steps if turn else 1)
     return lanes
-
-
-def _timed(  # noqa: PLR0913, PLR0917 - what a turn is
-    one: Lane, way: Around, turn: int, ids: Tensor, args: argparse.Namespace, file: Path
-) -> float:
-    steps = args.steps
-    start = time.perf_counter()
-    with way(one.model, turn * steps, file):
-        train(one, ids, steps)
-    if ids.is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def table(lanes: dict[str, Lane], args: argparse.Namespace) -> Table:
     """Set the ways side by side."""
     title = f"{args.n_layer} blocks x {args.n_embd}, {args.batch} x {args.tokens} tokens"
-    shown = Table("way", "ms a step", "ratio", "quartiles", title=title)
-    plain = lanes[PLAIN].seconds
+    shown = Table("way", "ms a step", "ratio", "quartiles", "first step, ms", title=title)
+    ratios = {name: _ratios(one, lanes[PLAIN]) for name, one in lanes.items()}
     for name, one in lanes.items():
-        ratios = [seconds / base for seconds, base in zip(one.seconds, plain, strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
-        millis = 1e3 * statistics.median(one.seconds) / args.steps
-        shown.add_row(name, f"{millis:.1f}", f"{middle:.3f}", f"{low:.3f} to {high:.3f}")
+        low, middle, high = statistics.quantiles(ratios[name], n=4)
+        first, *rest = (1e3 * seconds for seconds in one.seconds)
+        shown.add_row(
+            name, f"{statistics.median(rest):.1f}", f"{middle:.3f}", f"{low:.3f} to {high:.3f}",
+            f"{first:.0f}",
+        )  # fmt: skip
+    if {BETWEEN, WATCHED} <= ratios.keys():
+        between, watched = (statistics.median(ratios[name]) for name in (BETWEEN, WATCHED))
+        shown.add_row("every=100", "", f"{(99 * between + watched) / 100:.3f}", "", "")
     return shown
+
+
+def _ratios(one: Lane, plain: Lane) -> list[float]:
+    pairs = zip(one.seconds[1:], plain.seconds[1:], strict=True)
+    return [seconds / base for seconds, base in pairs]
 
 
 def main() -> None:
@@ -122,8 +121,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--vocab-size", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=4, help="of a turn")
-    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=3, help="of a turn")
+    parser.add_argument("--rounds", type=int, default=12, help="two or more")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     args = parser.parse_args()

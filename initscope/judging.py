@@ -12,12 +12,15 @@ from initscope.verdict import Class, Finding, Level, Status, Verdict
 # A cause comes before its effect: the first of these that is broken is the reason given.
 _PRIORITY = (
     "never-initialised", "scaled-weight-off-stream", "parameter-std", "parameter-outliers",
-    "exponential-stream", "non-finite", "stream-growth", "gradient-growth", "depth-exponent", "attention-entropy",
-    "exponential-gradient", "gradient-exponent",
+    "exponential-stream", "non-finite", "stream-growth", "gradient-growth", "depth-exponent",
+    "attention-entropy", "exponential-gradient", "gradient-exponent",
 )  # fmt: skip
 
-# In training: what a class rests on beside the range.
-_GROWTH = {"forward": "stream-growth", "backward": "gradient-growth"}
+# What a class rests on in training: the growth since the first profile, and at first over layers.
+_GROWTH = {
+    "forward": ("stream-growth", "exponential-stream"),
+    "backward": ("gradient-growth", "exponential-gradient"),
+}
 
 _TRAITS = {
     "rank-collapse": "rank collapse",
@@ -38,7 +41,7 @@ def judge(
     levels: Mapping[str, Level] | None = None,
     since: Profile | None = None,
 ) -> Verdict:
-    """Judge a profile; one of a training run's step after the first by checks for that.
+    """Judge a profile; that of a training run's step by the checks for training.
 
     Args:
         profile: what was measured.
@@ -46,14 +49,14 @@ def judge(
         select: codes, names or prefixes of codes (``IS01``) to run; all if empty.
         ignore: those to leave out.
         levels: ``error`` or ``warn`` for a code or name, instead of the check's own.
-        since: the first profile of the training run.
+        since: the training run's first profile, for what is judged beside it.
 
     Raises:
         UsageError: for a check that does not exist.
     """
-    training = bool(profile.run.step)  # step 0 is an initialisation still
+    training = profile.run.step is not None
     reporting = selected(select, ignore, training=training)
-    evidence = Evidence(profile, bounds or Bounds(), since if training else None)
+    evidence = Evidence(profile, bounds or Bounds(), since if since is not profile else None)
     chosen = {get_check(name).code: level for name, level in (levels or {}).items()}
     # Every check runs: the classes and traits below rest on them, whatever is reported.
     checks = TRAINING if training else CHECKS
@@ -108,11 +111,16 @@ def _traits(found: Mapping[str, Finding]) -> Iterator[str]:
 
 
 def _since(evidence: Evidence, found: dict[str, Finding], direction: str) -> Class:
-    """Say what the signal does in training: whether it exploded since the first profile."""
-    lost, growth = evidence.overflow, found[_GROWTH[direction]]
-    if (lost is not None and lost.direction == direction) or _is(growth, Status.BROKEN):
+    """Say what the signal does in training, beside the run's first profile."""
+    lost = evidence.overflow
+    growth, exponential = (found[name] for name in _GROWTH[direction])
+    if lost is not None:
+        return Class.EXPLODES if lost.direction == direction else Class.UNKNOWN
+    if _is(exponential, Status.BROKEN) and (exponential.value or 0) < 0:
+        return Class.VANISHES
+    if _is(growth, Status.BROKEN) or _is(exponential, Status.BROKEN):
         return Class.EXPLODES
-    return Class.BOUNDED if _is(growth, Status.KEPT) and lost is None else Class.UNKNOWN
+    return Class.BOUNDED if _is(growth, Status.KEPT) else Class.UNKNOWN
 
 
 def _forward(evidence: Evidence, found: dict[str, Finding]) -> Class:

@@ -33,9 +33,7 @@ def pull_back(output: Tensor, x: Tensor, gradient: Tensor) -> Tensor:
     return result
 
 
-def record_activation(
-    recorder: Recorder, layer: int, site: str, x: Tensor, order: int = 4
-) -> None:
+def record_activation(recorder: Recorder, layer: int, site: str, x: Tensor, order: int = 4) -> None:
     """Record what is measured of every activation, and what belongs to its site."""
     key = partial(Key, layer, site, "forward")
     recorder.add_moments(key("activation"), x, order)

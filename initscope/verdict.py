@@ -67,8 +67,8 @@ class Finding:
 class Verdict:
     """What was found of one profile.
 
-    ``step`` is that of a training run, None outside one. ``seeds`` is 0 for what theory predicts. ``remedy`` is a sentence about a change that was
-    measured to help, or empty.
+    ``seeds`` is 0 for what theory predicts. ``remedy`` is a sentence about a change that was
+    measured to help, or empty. ``step`` is that of a training run, None outside one.
     """
 
     rule: str

@@ -1,7 +1,8 @@
 """Checks of a step of training: the signal now, and beside the run's first profile.
 
 What is told of an initialisation need not hold of a trained model: its stream may well grow
-exponentially over the layers, and its attention be sharp.
+exponentially over the layers, and its attention be sharp. How the signal goes over the layers is
+therefore judged at step 0 alone.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import math
 from dataclasses import replace
 
 from initscope import captions
-from initscope.checks import signal
+from initscope.checks import signal, trend
 from initscope.checks.core import Answer, Check, Evidence, not_measured
 from initscope.notation import number
 from initscope.profile import Profile
 from initscope.verdict import Level, Status
 
-_NO_FIRST = "needs the run's first profile, finite and not zero, beside this one"
+_NO_FIRST = "needs an earlier profile of the run beside it, both finite and not zero"
 
 
 def stream_growth(evidence: Evidence) -> Answer:
@@ -104,12 +105,24 @@ NEW = (
           bound="dead_units", level=Level.WARN),
 )  # fmt: skip
 
-# Of those that an initialisation is judged by, what holds of any step; trained attention is
-# sharp and trained tokens alike to a degree, and a branch may fall silent, so these only warn.
-_SHARED = {check.name: check for check in signal.CHECKS}
+
+def _at_first(check: Check) -> Check:
+    def run(evidence: Evidence) -> Answer:
+        if evidence.profile.run.step:
+            return not_measured("told of an initialisation alone, which is step 0")
+        return check.run(evidence)
+
+    return replace(check, run=run, level=Level.WARN)
+
+
+# Of the others, what holds of any step. Trained attention is sharp and trained tokens are alike
+# to a degree, a branch may fall silent, and step 0 of a tuned model is no initialisation: these
+# only warn.
+_OTHERS = {check.name: check for check in (*trend.CHECKS, *signal.CHECKS)}
 CHECKS = (
-    *(_SHARED[name] for name in ("non-finite", "headroom")),
-    *(replace(_SHARED[name], level=Level.WARN)
+    *(_at_first(_OTHERS[name]) for name in ("exponential-stream", "exponential-gradient")),
+    *(_OTHERS[name] for name in ("non-finite", "headroom")),
+    *(replace(_OTHERS[name], level=Level.WARN)
       for name in ("rank-collapse", "attention-entropy", "dead-branch")),
     *NEW,
 )  # fmt: skip
