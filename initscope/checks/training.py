@@ -84,7 +84,8 @@ def dead_units(evidence: Evidence) -> Answer:
     rows = evidence.readings("mlp_act", "forward", "zero_share").mean(axis=1).dropna()
     if rows.empty:
         return not_measured("the MLP's activation was not recorded")
-    layer, share = int(rows.idxmax()), float(rows.max())
+    place = int(rows.to_numpy().argmax())
+    layer, share = int(rows.index[place]), float(rows.iloc[place])
     bound = evidence.bounds.dead_units
     kept = share <= bound
     text = f"the MLP's hidden layer has most zeros in layer {layer}: {number(share)} of its entries"

@@ -22,13 +22,18 @@ def stand_at(model: nn.Module, before: Before, after: After) -> Callable[[], Non
     if compiled is not None:
         model._compiled_call_impl = _wrapped(compiled, before, after)  # noqa: SLF001
         return lambda: setattr(model, "_compiled_call_impl", compiled)
-    handles = [
+    hooks = [
         model.register_forward_pre_hook(
             lambda _module, args, kwargs: before(args, kwargs), with_kwargs=True
         ),
         model.register_forward_hook(lambda _module, _args, out: after(out), always_call=True),
     ]
-    return lambda: [handle.remove() for handle in handles] and None
+
+    def leave() -> None:
+        for hook in hooks:
+            hook.remove()
+
+    return leave
 
 
 def _wrapped(compiled: Callable[..., Any], before: Before, after: After) -> Callable[..., Any]:
