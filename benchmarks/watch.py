@@ -137,7 +137,7 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     args = parser.parse_args()
     args.ways = [PLAIN, *(way for way in args.ways if way != PLAIN)]
-    Console().print(table(run(args), args))
+    Console(width=100).print(table(run(args), args))
 
 
 if __name__ == "__main__":

@@ -126,6 +126,8 @@ class TrainingWatch:
         if self._locating or not training or in_backward():
             return
         self._settle()
+        if self._now is not None:
+            self._now.compile_again()
         if self._by == "forward":
             self._number += 1
         if self._number % self._every == 0 and self._number != self._seen:

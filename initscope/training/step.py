@@ -60,15 +60,15 @@ class Step:
         self.number, self._anatomy, self._given, self._scope = number, anatomy, given, scope
         self._recorder = Recorder()
         self._watch = StepWatch(anatomy, self._recorder, scope)
-        self._inside = ExitStack()
+        self._inside, self._compiling = ExitStack(), ExitStack()
         self._vocab, self.left = 0, False
         self._dtype = _compute_dtype(anatomy.parameters[0].parameter)
 
     def enter(self) -> None:
-        """Begin to watch: what is compiled runs as it was written until :meth:`leave`."""
+        """Begin to watch: what is compiled runs as it was written until :meth:`compile_again`."""
         record_weights(self._anatomy, self._recorder, self._scope.order)
         self._watch.__enter__()
-        self._inside.enter_context(uncompiled())
+        self._compiling.enter_context(uncompiled())
         if self._scope.attention:
             self._inside.enter_context(self._watch.attention())
 
@@ -96,6 +96,10 @@ class Step:
         if not self._recorder.has(key):
             self._recorder.add(key, loss.detach().float())
 
+    def compile_again(self) -> None:
+        """Run compiled what is; before, a checkpointed block must be recomputed as it ran."""
+        self._compiling.close()
+
     @property
     def differentiated(self) -> bool:
         """Whether a backward pass has reached what is watched, and is over."""
@@ -104,6 +108,7 @@ class Step:
     def close(self) -> None:
         """Remove every hook."""
         self._inside.close()
+        self.compile_again()
         self._watch.__exit__()
 
     def profile(self, model: nn.Module) -> Profile:
