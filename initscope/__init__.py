@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from initscope.store import load
     from initscope.sweep import compare
     from initscope.theory import predict
+    from initscope.training import watch
 
     __version__: str
 
@@ -54,6 +55,7 @@ __all__ = [
     "load",
     "predict",
     "rule",
+    "watch",
 ]
 
 _HOMES = {
@@ -78,6 +80,7 @@ _HOMES = {
     "load": "store",
     "predict": "theory",
     "rule": "rules",
+    "watch": "training",
 }
 
 

@@ -68,6 +68,23 @@ class Bounds:
         "normals; single entries at a truncation bound exceed it by hundreds (pytorch #174997)",
     )
 
+    stream_growth: float = _bound(
+        2.0**20,
+        "variance of the stream's end over that in the run's first profile; training raises it by "
+        "orders of magnitude, but 2^20 is 10 bits of rms of the 16 that float16 has above 1; "
+        "heuristic",
+    )
+    gradient_growth: float = _bound(
+        100.0,
+        "norm of the gradient over that in the run's first profile; a healthy run's falls in its "
+        "first steps, and clipping then leaves under a hundredth of a step; heuristic",
+    )
+    dead_units: float = _bound(
+        0.999,
+        "share of exact zeros in an MLP's hidden layer; trained ReLU networks are sparse, up to "
+        "some 97 % (Li et al. 2023, the lazy neuron phenomenon), so only silence counts",
+    )
+
     def __post_init__(self) -> None:
         """Refuse what cannot be compared with a measurement."""
         for bound in dataclasses.fields(self):

@@ -126,6 +126,20 @@ def overflow(profile: Profile) -> Overflow | None:
     return None
 
 
+def is_run(profiles: Sequence[Profile]) -> bool:
+    """Whether these are the steps of a training run, more than one."""
+    return len(profiles) > 1 and all(profile.run.step is not None for profile in profiles)
+
+
+def continued(run: Sequence[Profile]) -> list[Profile]:
+    """Return a training run's profiles without those that a resumed part of it went over again."""
+    kept: list[Profile] = []
+    for profile in run:
+        kept = [one for one in kept if (one.run.step or 0) < (profile.run.step or 0)]
+        kept.append(profile)
+    return kept
+
+
 def largest_step(curve: pd.Series[float]) -> tuple[int, float] | None:
     """Return (layer, factor) of the largest change from one layer to the next, up or down.
 

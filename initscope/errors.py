@@ -36,6 +36,12 @@ class MeasurementError(InitscopeError):
     exit_code = ExitCode.MEASUREMENT
 
 
+class OutOfBoundsError(InitscopeError):
+    """A verdict that the caller asked to be stopped by."""
+
+    exit_code = ExitCode.OUT_OF_BOUNDS
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Build the error for a name that does not exist, naming the nearest that does.
 

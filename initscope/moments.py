@@ -22,6 +22,7 @@ MAX_QUERIES = 256  # rows of the attention matrix looked at; evenly spaced
 # memory of this size: larger temporaries are returned to the system and faulted in anew.
 PIECE = {"cpu": 1 << 18}
 DEVICE_PIECE = 1 << 24
+DOT = 1 << 16  # entries that a dot product adds up to a few 1e-7 of the sum
 STRIPS = 4  # of a symmetric product: 5/8 of the work of the whole
 MIN_STRIP = 64  # rows: below it, more calls cost more than they save
 
@@ -70,6 +71,26 @@ def central(x: Scaled, order: int = 4) -> Tensor:
     return torch.stack(raw)
 
 
+def spread(x: Tensor) -> Tensor:
+    """Reduce a piece to ``[scale, mean, m2]`` as ``central(scaled(x), 2)``, with one temporary."""
+    values, scale = scaled(x)  # its own memory: divided, never a view
+    values = values.reshape(-1)
+    mean = values.mean()
+    values.sub_(mean)
+    return torch.stack([scale, mean, _square_sum(values) / len(values)])
+
+
+def square(x: Tensor) -> Tensor:
+    """Pack the sum of squares of a piece as :func:`factors` does."""
+    values, scale = scaled(x)
+    return factors(scale, torch.ones_like(scale), _square_sum(values.reshape(-1)))
+
+
+def _square_sum(values: Tensor) -> Tensor:
+    """Sum of squares; a short dot product loses nothing in float32."""
+    return torch.stack([torch.dot(part, part) for part in values.split(DOT)]).sum()
+
+
 def token_cosine(x: Scaled) -> Tensor:
     """Mean cosine between two different tokens of one sequence; ``values``: (B, T, C), T ≥ 2.
 
@@ -79,10 +100,13 @@ def token_cosine(x: Scaled) -> Tensor:
 
 
 def unit_sums(x: Scaled) -> tuple[Tensor, Tensor]:
-    """Sum the tokens as unit vectors u, (B, C), and their |u|², (B,); ``values``: (B, T, C)."""
-    norm = torch.linalg.vector_norm(x.values, dim=-1, keepdim=True)
-    unit = x.values / norm.masked_fill(norm == 0, 1)
-    return unit.sum(dim=1), unit.square().sum(dim=(1, 2))
+    """Sum the tokens as unit vectors u, (B, C), and their |u|², (B,); ``values``: (B, T, C).
+
+    The sum is a product of the tokens with the reciprocals of their norms.
+    """
+    norm = torch.linalg.vector_norm(x.values, dim=-1)
+    inverse = norm.reciprocal().masked_fill(norm == 0, 0)
+    return (inverse[:, None] @ x.values)[:, 0], (norm * inverse).sum(dim=1)
 
 
 def mean_cosine(together: Tensor, alone: Tensor, tokens: int) -> Tensor:

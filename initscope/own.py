@@ -79,7 +79,7 @@ def inspect(
     ranks = ranks_of(config)
     given = feed(config, share_of_ids(config, options, ranks) if rule is None else rule)
     found = measure(config, given, backward=not options.forward_only, blocks=blocks)
-    run = _run(options, found.anatomy, given, class_name(config), ranks)
+    run = run_of(found.anatomy, given, model=class_name(config), tokens=options.tokens, ranks=ranks)
     table = frame(OWN, found.anatomy.n_layer, 0, found.readings)
     return Profile(rule=OWN, config=_shape(found, given), run=run, table=table)
 
@@ -151,7 +151,7 @@ class Subject:
         if anatomy is None:
             with untouched(model):
                 anatomy = locate(model, given, self.blocks)
-        return redraw(anatomy, self.rule, _describe(anatomy, given), seed)
+        return redraw(anatomy, self.rule, describe_shape(anatomy, given), seed)
 
     def measure(self, depth: int | None, options: Options, seed: int) -> tuple[Measured, Feed]:
         """Build one model and measure it."""
@@ -200,7 +200,8 @@ class Subject:
                 f"{self.factory.depth_arg} of {self.factory.target} does not change the number "
                 "of blocks; --depth-arg names the argument that does, --no-depth-law does without"
             )
-        run = _run(options, found.anatomy, given, self.factory.target)
+        target = self.factory.target
+        run = run_of(found.anatomy, given, model=target, tokens=options.tokens)
         run = dataclasses.replace(run, seeds=tuple(seeds))
         return _shape(found, given), run, concat(tables)
 
@@ -218,7 +219,8 @@ def _require_memory_given(model: nn.Module, target: str) -> None:
         )
 
 
-def _describe(anatomy: Anatomy, given: Feed, vocab: int = 0) -> GPTConfig:
+def describe_shape(anatomy: Anatomy, given: Feed, vocab: int = 0) -> GPTConfig:
+    """Return the nearest configuration to a model that was called so."""
     if not vocab and anatomy.wte is not None:
         vocab = getattr(anatomy.wte[1], "num_embeddings", 0)
     length = given.ids.shape[1] if given.ids is not None else 1
@@ -226,17 +228,18 @@ def _describe(anatomy: Anatomy, given: Feed, vocab: int = 0) -> GPTConfig:
 
 
 def _shape(found: Measured, given: Feed) -> GPTConfig:
-    return _describe(found.anatomy, given, found.vocab_size)
+    return describe_shape(found.anatomy, given, found.vocab_size)
 
 
-def _run(options: Options, anatomy: Anatomy, given: Feed, target: str, ranks: Ranks = ALONE) -> Run:
+def run_of(anatomy: Anatomy, given: Feed, *, model: str, tokens: str, ranks: Ranks = ALONE) -> Run:
+    """Describe how a model was measured: on what, and what its inputs were."""
     parameters = anatomy.parameters
     batch, length = given.ids.shape if given.ids is not None else (0, 0)
     batch = ranks.over_shares(batch)
     first = parameters[0].parameter
     return Run(
         source="resident", device=str(first.device), dtype=str(first.dtype).removeprefix("torch."),
-        tokens=describe(options.tokens, batch, length), batch=batch, seq_len=length, seeds=(0,),
-        versions=sweep.versions(), model=target,
+        tokens=describe(tokens, batch, length), batch=batch, seq_len=length, seeds=(0,),
+        versions=sweep.versions(), model=model,
         parameters=sum(one.parameter.numel() for one in parameters),
     )  # fmt: skip

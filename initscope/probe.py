@@ -37,14 +37,15 @@ def pull_back(output: Tensor, x: Tensor, gradient: Tensor) -> Tensor:
 
 
 def record_activation(
-    recorder: Recorder, layer: int, site: str, x: Tensor, *, all_tokens: bool = True
+    recorder: Recorder, layer: int, site: str, x: Tensor, *, order: int = 4, all_tokens: bool = True
 ) -> None:
     """Record what is measured of every activation, and what belongs to its site.
 
-    ``all_tokens``: whether the sequences are whole here, as what compares their tokens needs.
+    ``order``: of the highest moment. ``all_tokens``: whether the sequences are whole here, as what
+    compares their tokens needs.
     """
     key = partial(Key, layer, site, "forward")
-    recorder.add_moments(key("activation"), x)
+    recorder.add_moments(key("activation"), x, order)
     if site in STREAM and x.shape[1] > 1 and all_tokens:
         recorder.add(key("token_cosine"), moments.token_cosine(moments.scaled(x)), len(x))
     if site == "mlp_act":

@@ -31,6 +31,7 @@ class Run:
     ``source`` is ``stream`` for the built-in model, ``resident`` for a user's, ``theory`` for a
     prediction, whose ``remark`` says what it leaves out, and why. ``model`` names a user's model
     and ``parameters`` counts its parameters; the configuration is then its nearest description.
+    ``step`` is that of a training run, None outside one.
     """
 
     source: str
@@ -44,6 +45,7 @@ class Run:
     model: str = ""
     parameters: int = 0
     remark: str = ""
+    step: int | None = None
 
     @property
     def predicted(self) -> bool:
@@ -51,9 +53,10 @@ class Run:
         return self.source == "theory"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every field by name, ready for JSON; an empty remark is left out."""
+        """Return every field by name, ready for JSON; without a remark or step, not those."""
         fields = {**asdict(self), "seeds": list(self.seeds)}
-        return fields if self.remark else {k: v for k, v in fields.items() if k != "remark"}
+        absent = {"remark": not self.remark, "step": self.step is None}
+        return {name: value for name, value in fields.items() if not absent.get(name)}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Run:

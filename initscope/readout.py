@@ -106,8 +106,11 @@ def _spread(moments: Moments) -> Values:
     }
 
 
-def _kurtosis(moments: Moments) -> float:
-    return moments.m4 / moments.m2**2 - 3 if moments.m2**2 > 0 else math.nan
+def _kurtosis(moments: Moments) -> Values:
+    """Return it where the fourth moments were recorded."""
+    if math.isnan(moments.m4) and math.isfinite(moments.m2):
+        return {}
+    return {"kurtosis": moments.m4 / moments.m2**2 - 3 if moments.m2**2 > 0 else math.nan}
 
 
 def headroom(max_abs: float, largest: float) -> float:
@@ -122,7 +125,7 @@ def headroom(max_abs: float, largest: float) -> float:
 def _activation(moments: Moments) -> Values:
     return {
         **_spread(moments),
-        "kurtosis": _kurtosis(moments),
+        **_kurtosis(moments),
         "headroom_fp16": headroom(moments.max_abs, FP16_MAX),
         "headroom_bf16": headroom(moments.max_abs, BF16_MAX),
     }
@@ -132,7 +135,7 @@ def _weight(moments: Moments) -> Values:
     values = _spread(moments)
     std = math.sqrt(values["variance"])
     over = moments.max_abs / std if std > 0 else math.nan
-    return {**values, "kurtosis": _kurtosis(moments), "max_over_std": over}
+    return {**values, **_kurtosis(moments), "max_over_std": over}
 
 
 def _product(raw: Raw) -> float:

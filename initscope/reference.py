@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from initscope.bounds import Bounds
-from initscope.checks import CHECKS, Check, reason
+from initscope.checks import CHECKS, EVERY, TRAINING, Check, reason
 from initscope.errors import UsageError
 from initscope.rules import RULES
 
@@ -21,6 +21,10 @@ _HEAD = """# The checks
 `initscope check` runs these on a profile; `initscope explain IS001` prints one of them. A check
 is named by its code or its name in `--select`, `--ignore` and `--level`, and a threshold by its
 name in `--bound NAME=NUMBER` or under `[tool.initscope.check.bounds]`.
+"""
+
+_TRAINING = """{codes} are for a step of a training run, which [`initscope.watch`](watch.md)
+judges by them and by {others}.
 """
 
 
@@ -52,8 +56,10 @@ def check_lines(check: Check) -> list[str]:
 
 def checks_markdown() -> str:
     """Return the page of checks: an anchor a code, its summary, threshold and reason."""
-    parts = [_HEAD]
-    for check in CHECKS.values():
+    new = ", ".join(code for code in TRAINING if code not in CHECKS)
+    others = ", ".join(code for code in TRAINING if code in CHECKS)
+    parts = [_HEAD, _TRAINING.format(codes=new, others=others)]
+    for check in EVERY.values():
         bound = f"\nThreshold: `{threshold(check)}`\n" if check.bound else ""
         parts.append(
             f'<a id="{check.code.lower()}"></a>\n\n'
@@ -71,7 +77,7 @@ def rules_markdown() -> str:
 
 def bounds_without_check() -> Iterator[str]:
     """Yield thresholds that no check uses; there should be none."""
-    used = {check.bound for check in CHECKS.values()}
+    used = {check.bound for check in EVERY.values()}
     return (bound.name for bound in dataclasses.fields(Bounds) if bound.name not in used)
 
 

@@ -68,7 +68,7 @@ class Verdict:
     """What was found of one profile.
 
     ``seeds`` is 0 for what theory predicts. ``remedy`` is a sentence about a change that was
-    measured to help, or empty.
+    measured to help, or empty. ``step`` is that of a training run, None outside one.
     """
 
     rule: str
@@ -80,6 +80,7 @@ class Verdict:
     reason: str = ""
     remedy: str = ""
     traits: tuple[str, ...] = field(default=())
+    step: int | None = None
 
     def of(self, *statuses: Status) -> Iterator[Finding]:
         """Yield the findings of some statuses, in the order of their codes."""
@@ -106,10 +107,11 @@ class Verdict:
 
     @property
     def headline(self) -> str:
-        """One line: the class of each direction, what else is wrong, and on how many seeds."""
+        """One line: the class of each direction, what else is wrong, and at which step or seeds."""
         said = [f"forward {self.forward}", f"backward {self.backward}", *self.traits]
         seeds = {0: "theory", 1: "one seed"}.get(self.seeds, f"{self.seeds} seeds")
-        return f"{self.rule}, {counted(self.n_layer, 'layer')}: {', '.join(said)} ({seeds})"
+        where = seeds if self.step is None else f"step {self.step}"
+        return f"{self.rule}, {counted(self.n_layer, 'layer')}: {', '.join(said)} ({where})"
 
     @property
     def lines(self) -> list[str]:

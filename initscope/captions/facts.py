@@ -103,7 +103,7 @@ def _run_fields(profile: Profile) -> dict[str, object]:
     run = profile.run
     return {
         "source": run.source, "dtype": run.dtype, "device": run.device, "tokens": run.tokens,
-        "seeds": len(run.seeds),
+        "seeds": len(run.seeds), "step": run.step,
     }  # fmt: skip
 
 
@@ -123,7 +123,8 @@ def _parameters(config: GPTConfig) -> int:
 
 
 def _measured(run: Run) -> list[str]:
-    return [f"{run.dtype} on {run.device}", _seeds(run.seeds)]
+    drawn = _seeds(run.seeds) if run.step is None else f"step {run.step}"
+    return [f"{run.dtype} on {run.device}", drawn]
 
 
 def _seeds(seeds: Sequence[int]) -> str:

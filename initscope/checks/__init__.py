@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from initscope.bounds import Bounds
-from initscope.checks import signal, trend, weights
+from initscope.checks import signal, training, trend, weights
 from initscope.checks.core import Check, Evidence
 from initscope.errors import unknown
 
-__all__ = ["CHECKS", "Check", "Evidence", "get_check", "reason"]
+__all__ = ["CHECKS", "EVERY", "TRAINING", "Check", "Evidence", "get_check", "reason"]
 
 CHECKS: dict[str, Check] = {
     check.code: check for family in (trend, signal, weights) for check in family.CHECKS
 }
+# What a step of a training run is judged by instead.
+TRAINING: dict[str, Check] = {check.code: check for check in training.CHECKS}
+EVERY: dict[str, Check] = {**CHECKS, **{check.code: check for check in training.NEW}}
 
 
 def get_check(name: str) -> Check:
@@ -20,10 +23,10 @@ def get_check(name: str) -> Check:
     Raises:
         UsageError: for one that does not exist, naming the nearest that does.
     """
-    by_name = {check.name: check for check in CHECKS.values()}
-    found = CHECKS.get(name.upper()) or by_name.get(name)
+    by_name = {check.name: check for check in EVERY.values()}
+    found = EVERY.get(name.upper()) or by_name.get(name)
     if found is None:
-        raise unknown("check", name, [*CHECKS, *by_name])
+        raise unknown("check", name, [*EVERY, *by_name])
     return found
 
 

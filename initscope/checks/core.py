@@ -58,10 +58,14 @@ class Check:
 
 @dataclass(frozen=True)
 class Evidence:
-    """A profile and the bounds that it is held against; what checks share is worked out once."""
+    """A profile and the bounds that it is held against; what checks share is worked out once.
+
+    ``first`` is the first profile of the training run that this one is a step of.
+    """
 
     profile: Profile
     bounds: Bounds
+    first: Profile | None = None
 
     @cached_property
     def overflow(self) -> digest.Overflow | None:

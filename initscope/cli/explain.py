@@ -22,9 +22,9 @@ SCHEMA = 1  # of the JSON; 1: the first
 
 
 def _complete(incomplete: str) -> list[str]:
-    from initscope.checks import CHECKS
+    from initscope.checks import EVERY
 
-    return [*complete_rule(incomplete), *(code for code in CHECKS if code.startswith(incomplete))]
+    return [*complete_rule(incomplete), *(code for code in EVERY if code.startswith(incomplete))]
 
 
 def explain(
@@ -62,10 +62,10 @@ def _check(name: str) -> Check | None:
     Raises:
         UsageError: for what is neither, naming the nearest of both.
     """
-    from initscope.checks import CHECKS
+    from initscope.checks import EVERY
 
-    checks = {**CHECKS, **{check.name: check for check in CHECKS.values()}}
-    found, rule = CHECKS.get(name.upper()) or checks.get(name), name.partition(":")[0]
+    checks = {**EVERY, **{check.name: check for check in EVERY.values()}}
+    found, rule = EVERY.get(name.upper()) or checks.get(name), name.partition(":")[0]
     if found is None and rule not in RULES and rule not in (rules := known_rules()):
         raise unknown("rule or check", name, [*rules, *checks])
     return found

@@ -14,21 +14,28 @@ from initscope.store import load
 
 def show(
     files: Annotated[
-        list[str], Argument(metavar="FILE...", help="Profiles saved with --json or --parquet.")
+        list[str],
+        Argument(metavar="FILE...", help="Profiles saved with --json or --parquet, or by a watch."),
     ],
     output: Output,
 ) -> None:
     """Show saved profiles again, as table, figure or data, without measuring.
 
+    A watched training run is shown over its steps; beside other files it stands for its last
+    profile.
+
     initscope show run.json --plot run.png
     """
     output.check()
-    profiles = [profile for file in files for profile in load(file)]
 
+    from initscope.digest import continued, is_run
     from initscope.judging import judge
 
-    verdicts = [judge(profile) for profile in profiles]
-    output.write(profiles, lambda: view(profiles, verdicts, all_layers=output.all_layers))
+    loaded = [continued(one) if is_run(one) else one for one in map(load, files)]
+    run = len(loaded) == 1 and is_run(loaded[0])
+    profiles = [one for each in loaded for one in (each[-1:] if is_run(each) and not run else each)]
+    verdicts = [judge(profile, since=profiles[0] if run else None) for profile in profiles]
+    output.write(profiles, lambda: view(profiles, verdicts, all_layers=output.all_layers, run=run))
 
 
 command = with_options(show)

@@ -13,10 +13,17 @@ if TYPE_CHECKING:
 
 
 def view(
-    profiles: Sequence[Profile], verdicts: Sequence[Verdict], *, all_layers: bool = False
+    profiles: Sequence[Profile],
+    verdicts: Sequence[Verdict],
+    *,
+    all_layers: bool = False,
+    run: bool = False,
 ) -> RenderableType:
-    """Show one profile layer by layer, or several as a row each."""
-    from initscope.table import compare_report, inspect_report
+    """Show one profile layer by layer, several as a row each, a training run over its steps."""
+    from initscope.table import compare_report, inspect_report, trend_report
+
+    if run:
+        return trend_report(profiles, verdicts, all_layers=all_layers)
 
     if len(profiles) == 1:
         return inspect_report(profiles[0], all_layers=all_layers, verdict=verdicts[0].lines)

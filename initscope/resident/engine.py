@@ -63,11 +63,11 @@ def measure(
     with apart(model) as (module, reshard), untouched(unwrap(module), training=training):
         anatomy = locate(module, given, blocks)
         reshard()
-        _weights(anatomy, recorder)
+        record_weights(anatomy, recorder)
         outcome = _run(module, anatomy, given, recorder, ranks, backward=backward)
         readings = recorder.readings(ranks.pool)
     vocab = outcome.logits.shape[-1] if outcome.logits is not None else 0
-    return Measured(_derived(anatomy, readings, vocab), anatomy, vocab)
+    return Measured(derived(anatomy, readings, vocab), anatomy, vocab)
 
 
 def locate(model: nn.Module, given: Feed, blocks: str = "") -> Anatomy:
@@ -90,11 +90,13 @@ def locate(model: nn.Module, given: Feed, blocks: str = "") -> Anatomy:
 
 
 @torch.no_grad()
-def _weights(anatomy: Anatomy, recorder: Recorder) -> None:
+def record_weights(anatomy: Anatomy, recorder: Recorder, order: int = 4) -> None:
+    """Record the moments of every parameter."""
     for one in anatomy.parameters:
         held = local(one.parameter)
         if held.numel():  # a share of a small parameter may be empty
-            recorder.add_moments(Key(one.layer, one.label, "weight", "weight"), held)
+            key = Key(one.layer, one.label, "weight", "weight")
+            recorder.add_moments(key, held, order)
 
 
 def _run(
@@ -142,7 +144,8 @@ def _differentiate(outcome: Outcome, weight: float) -> None:
 # --- what follows from the readings ---
 
 
-def _derived(anatomy: Anatomy, readings: Sequence[Reading], vocab: int) -> list[Reading]:
+def derived(anatomy: Anatomy, readings: Sequence[Reading], vocab: int) -> list[Reading]:
+    """Add what follows from the readings: branch ratios, the excess loss, the gradient's norm."""
     index: Index = {reading[:4]: reading.value for reading in readings}
     last = anatomy.n_layer
     more = [r for layer, part in enumerate(anatomy.parts) for r in _ratios(layer, part, index)]
@@ -159,11 +162,20 @@ def _ratios(layer: int, part: Part, index: Index) -> Iterator[Reading]:
     ):  # fmt: skip
         end = normed if normed in part.sites else site
         added = index.get((layer, end, "forward", "second_moment"))
-        onto = index.get((layer, stream, "forward", "second_moment"))
+        onto = _second_moment(layer, stream, index)
         if added is not None and onto is not None:
             ratio = math.sqrt(added / onto) if 0 < onto < math.inf else math.nan
             ratio *= part.factors.get(site, 1.0)
             yield Reading(layer, site, "forward", "branch_ratio", ratio)
+
+
+def _second_moment(layer: int, stream: str, index: Index) -> float | None:
+    """Return a stream's; what enters a block is, where it was not measured, what left the last."""
+    found = index.get((layer, stream, "forward", "second_moment"))
+    if found is None and stream == "resid_pre":
+        before = (layer - 1, "resid_post") if layer else (-1, "embed")
+        found = index.get((*before, "forward", "second_moment"))
+    return found
 
 
 def _gradient_norm(anatomy: Anatomy, index: Index) -> Iterator[Reading]:

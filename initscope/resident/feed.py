@@ -88,6 +88,13 @@ def feed(model: nn.Module, batch: object) -> Feed:
     return _from_ids(model, batch)
 
 
+def called(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Feed:
+    """Describe a call that somebody makes; its token ids are known where there are any."""
+    named = (kwargs.get(name) for name in _IDS)
+    ids = next((value for value in (*args, *named) if _is_ids(value)), None)
+    return Feed(args, dict(kwargs), ids)
+
+
 def _with_targets(given: Feed) -> Feed:
     """Know the next ids of a batch that has inputs alone, should its model return no loss."""
     given.targets = None if given.ids is None else given.ids[:, 1:]

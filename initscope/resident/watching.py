@@ -15,19 +15,13 @@ from initscope.anatomy import Anatomy, Labelled, Tap, unwrap
 from initscope.anatomy.local import local
 from initscope.anatomy.modules import first_activation
 from initscope.gpt import SATURATED_BELOW
-from initscope.moments import (
-    mean_cosine,
-    pieces,
-    scaled,
-    share_below,
-    unit_sums,
-    vector_square,
-)
+from initscope.moments import mean_cosine, pieces, scaled, share_below, square, unit_sums
 from initscope.probe import STREAM, record_activation
 from initscope.readout import Key
 from initscope.recorder import Recorder
 from initscope.resident.attending import AttentionWatch
 from initscope.resident.ranks import ALONE, Ranks
+from initscope.resident.scope import EVERYTHING, Scope
 
 
 def in_backward() -> bool:
@@ -51,8 +45,12 @@ class Watch:
         anatomy: the sites.
         recorder: where the raw reductions go.
         backward: whether to measure gradients.
+        scope: the sites that are measured.
         ranks: whom the model is spread over.
         length: the tokens of a sequence, where some of them may lie elsewhere.
+
+    While ``paused`` only what runs inside a backward pass is seen, as a reentrant checkpoint's
+    graph is built there.
     """
 
     def __init__(
@@ -61,10 +59,12 @@ class Watch:
         recorder: Recorder,
         *,
         backward: bool,
+        scope: Scope = EVERYTHING,
         ranks: Ranks = ALONE,
         length: int = 0,
     ) -> None:
         self.anatomy, self.recorder, self.backward = anatomy, recorder, backward
+        self.scope, self.paused = scope, False
         self._ranks, self._length = ranks, length if ranks.model else 0
         self._layers: dict[int, list[int]] = defaultdict(list)
         for layer, part in enumerate(anatomy.parts):
@@ -85,20 +85,23 @@ class Watch:
             self._hook(module, self._enter_block, self._leave_block)
         inner = {
             id(tap.module): tap.module
-            for part in self.anatomy.parts for tap in part.taps if tap.path
+            for part in self.anatomy.parts for tap in part.taps
+            if tap.path and self.scope.wants(tap.site)
         }  # fmt: skip
         for module in inner.values():
             self._hook(module, self._before, self._after)
         if self.anatomy.norm_f is not None and id(self.anatomy.norm_f[1]) not in inner:
             self._hook(self.anatomy.norm_f[1], None, self._after)
         if self.backward and not self._ranks:
-            for one in self._trained():
-                hook = partial(self._on_weight, one.layer, one.label)
-                self._handles.append(one.parameter.register_post_accumulate_grad_hook(hook))
+            self._handles += [self._hook_weight(one) for one in self._trained()]
         return self
 
     def _trained(self) -> list[Labelled]:
         return [one for one in self.anatomy.parameters if one.parameter.requires_grad]
+
+    def _hook_weight(self, one: Labelled) -> Any:  # noqa: ANN401 - a handle
+        hook = partial(self._on_weight, one.layer, one.label)
+        return one.parameter.register_post_accumulate_grad_hook(hook)
 
     def _hook(self, module: nn.Module, before: Any, after: Any) -> None:  # noqa: ANN401 - hooks
         # Before the hooks of others: a module's input is what the code hands it. What tensor
@@ -176,10 +179,14 @@ class Watch:
         self, layer: int, site: str, x: Tensor, cut: Callable[[Tensor], Tensor] = lambda x: x
     ) -> None:
         """Record a tensor, and its gradient when that comes."""
-        if not in_backward():
+        inside = in_backward()
+        if self.paused and not inside:
+            return
+        if not inside and self.scope.sees(site, backward=False):
             with torch.no_grad(), torch.autocast(x.device.type, enabled=False), unwatched():
                 self._forward(layer, site, self._with_tokens(cut(local(x.detach()))))
-        if self.backward and x.requires_grad and torch.is_grad_enabled():
+        wanted = self.backward and self.scope.sees(site, backward=True)
+        if wanted and x.requires_grad and torch.is_grad_enabled():
             x.register_hook(partial(self._on_gradient, layer, site, cut))
 
     def _with_tokens(self, x: Tensor) -> Tensor:
@@ -190,8 +197,8 @@ class Watch:
         return x.view(*self._tokens, -1) if fits else x[None]
 
     def _forward(self, layer: int, site: str, x: Tensor) -> None:
-        apart = x.shape[1] < self._length
-        record_activation(self.recorder, layer, site, x, all_tokens=not apart)
+        apart, order = x.shape[1] < self._length, self.scope.order
+        record_activation(self.recorder, layer, site, x, order=order, all_tokens=not apart)
         if apart and site in STREAM:
             self._apart[layer, site] = unit_sums(scaled(x))
         if not 0 <= layer < self.anatomy.n_layer:
@@ -222,20 +229,19 @@ class Watch:
             gradients = self._ranks.gradients([one.parameter for one in trained])
             for one, gradient in zip(trained, gradients, strict=True):
                 if gradient is not None and gradient.numel():
-                    self._weight_gradient(one.layer, one.label, gradient, gradient.numel())
+                    self._see_weight_gradient(one.layer, one.label, gradient)
 
     @torch.no_grad()
     def _on_weight(self, layer: int, label: str, parameter: Tensor) -> None:
         gradient, parameter.grad = parameter.grad, None
         if gradient is not None:
-            self._weight_gradient(layer, label, gradient, parameter.numel())
+            self._see_weight_gradient(layer, label, gradient)
 
-    def _weight_gradient(self, layer: int, label: str, gradient: Tensor, size: int) -> None:
+    def _see_weight_gradient(self, layer: int, label: str, gradient: Tensor) -> None:
         dense = gradient.coalesce().values() if gradient.is_sparse else gradient
         key = Key(layer, label, "weight_grad", "weight_gradient")
-        for piece in pieces(dense):  # a whole gradient, scaled, would be a second one
-            g = scaled(piece)
-            self.recorder.add(key, vector_square(g.values, g.scale), size)
+        for piece in pieces(dense):
+            self.recorder.add(key, square(piece), gradient.numel())
 
     def see_logits(self, logits: Tensor) -> None:
         """Record the logits (…, V) once the model has returned them."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from initscope.errors import UsageError, unknown
 from initscope.files import check_writable, read
 from initscope.profile import Profile
-from initscope.store import as_csv, as_json, as_parquet
+from initscope.store import as_csv, as_json, as_jsonl, as_parquet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,7 @@ class Format:
 # By name, which is also the suffix of the files.
 FORMATS = {
     "json": Format(encode=as_json.encode, decode=as_json.decode, magic=as_json.MAGIC),
+    "jsonl": Format(encode=as_jsonl.encode, decode=as_jsonl.decode, magic=as_jsonl.MAGIC),
     "csv": Format(encode=as_csv.encode, decode=as_csv.decode, magic=as_csv.MAGIC),
     "parquet": Format(
         encode=as_parquet.encode, decode=as_parquet.decode, magic=as_parquet.MAGIC,

@@ -51,6 +51,7 @@ def _are_texts(value: object) -> bool:
 _KINDS: dict[Any, Kind] = {
     bool: Kind("true or false", lambda value: isinstance(value, bool)),
     int: Kind("a whole number", _is_whole),
+    int | None: Kind("a whole number or null", lambda value: value is None or _is_whole(value)),
     float: Kind("a finite number", _is_finite),
     str: Kind("a text", lambda value: isinstance(value, str)),
     Literal: Kind("a text", lambda value: isinstance(value, str)),

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from initscope.table.layers import inspect_report
 from initscope.table.rules import compare_report
+from initscope.table.trend import trend_report
 
-__all__ = ["compare_report", "inspect_report"]
+__all__ = ["compare_report", "inspect_report", "trend_report"]
