@@ -14,7 +14,8 @@ from initscope.anatomy import Anatomy, Labelled
 from initscope.errors import UsageError
 from initscope.own import OWN, describe_shape, run_of
 from initscope.profile import Profile, frame
-from initscope.readout import Key, Recorder
+from initscope.readout import Key
+from initscope.recorder import Recorder
 from initscope.resident.engine import derived, record_weights
 from initscope.resident.feed import Feed, understand
 from initscope.resident.keeping import uncompiled
