@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -42,10 +43,15 @@ class Redrawn(NamedTuple):
 
     @property
     def prescribed(self) -> Iterator[Reading]:
-        """What the rule says of each parameter that it drew whole."""
-        for one in self.mapped:
-            if one.features is None:
-                yield Reading(one.site.layer, one.label, "weight", "rule_std", one.draw.std)
+        """What the rule says of each parameter whose entries all come from the same draw."""
+        for found, shares in groupby(self.mapped, lambda one: one.found):
+            whole = list(shares)
+            same = {(one.draw.std, one.draw.bound) for one in whole}
+            if len(same) == 1:
+                draw, layer = whole[0].draw, whole[0].site.layer
+                label = whole[0].label if len(whole) == 1 else found.label
+                yield Reading(layer, label, "weight", "rule_std", draw.std)
+                yield Reading(layer, label, "weight", "rule_bound", draw.bound)
 
 
 @torch.no_grad()
@@ -54,15 +60,20 @@ def redraw(anatomy: Anatomy, rule: Rule, config: GPTConfig, seed: int) -> Redraw
 
     The numbers are those that the built-in GPT's parameter of the same name would get.
     """
+    found, drawer = prescribe(anatomy, rule, config), Drawer(seed)
+    for item in found.mapped:
+        _draw(drawer, item, share_of(anatomy, item.found))
+    return found
+
+
+def prescribe(anatomy: Anatomy, rule: Rule, config: GPTConfig) -> Redrawn:
+    """Say what a rule would draw in a model, and draw nothing."""
     mapped, unmapped = [], []
     for one in anatomy.parameters:
         sites = list(sites_of(anatomy, one, config))
         mapped += [Mapped(one, label, site, rule.draw(site), rows) for label, site, rows in sites]
         if not sites:
             unmapped.append(one)
-    drawer = Drawer(seed)
-    for item in mapped:
-        _draw(drawer, item, share_of(anatomy, item.found))
     layers = range(config.n_layer)
     brings = any(rule.multipliers(model_site(config, layer)) != Multipliers() for layer in layers)
     return Redrawn(mapped, unmapped, brings)

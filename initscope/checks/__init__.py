@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from initscope.bounds import Bounds
-from initscope.checks import signal, trend, weights
+from initscope.checks import predicted, signal, trend, weights
 from initscope.checks.core import Check, Evidence
 from initscope.errors import unknown
 
 __all__ = ["CHECKS", "Check", "Evidence", "get_check", "reason"]
 
 CHECKS: dict[str, Check] = {
-    check.code: check for family in (trend, signal, weights) for check in family.CHECKS
+    check.code: check for family in (trend, signal, weights, predicted) for check in family.CHECKS
 }
 
 
