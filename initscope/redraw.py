@@ -15,7 +15,7 @@ from initscope.config import GPTConfig
 from initscope.draws import Drawer, Filling
 from initscope.profile import Reading
 from initscope.rules.core import ROLES, Draw, Multipliers, Rule, Site
-from initscope.sites import model_site
+from initscope.sites import block_parameters, model_site
 
 _SHARES = {"qkv": ("q", "k", "v"), "qk": ("q", "k"), "kv": ("k", "v"),
            "mlp_gate_up": ("mlp_gate", "mlp_up")}  # fmt: skip
@@ -44,8 +44,9 @@ class Redrawn(NamedTuple):
     @property
     def prescribed(self) -> Iterator[Reading]:
         """What the rule says of each parameter whose entries all come from the same draw."""
-        for found, shares in groupby(self.mapped, lambda one: one.found):
+        for _, shares in groupby(self.mapped, lambda one: one.found.path):
             whole = list(shares)
+            found = whole[0].found
             same = {(one.draw.std, one.draw.bound) for one in whole}
             if len(same) == 1:
                 draw, layer = whole[0].draw, whole[0].site.layer
@@ -77,6 +78,28 @@ def prescribe(anatomy: Anatomy, rule: Rule, config: GPTConfig) -> Redrawn:
     layers = range(config.n_layer)
     brings = any(rule.multipliers(model_site(config, layer)) != Multipliers() for layer in layers)
     return Redrawn(mapped, unmapped, brings)
+
+
+def unlike(anatomy: Anatomy, found: Redrawn, config: GPTConfig) -> str:
+    """Say in what a model differs from its nearest description; "" where that is the model."""
+    parts = anatomy.parts
+    sizes = {p.label: (p.site.fan_in, p.site.fan_out) for p in block_parameters(config, 0)}
+    for one in found.mapped:
+        size = one.site.fan_in, one.site.fan_out
+        if one.label in ROLES and sizes.get(one.label, size) != size:
+            return f"{one.label} maps {size[0]} features to {size[1]}, not {sizes[one.label]}"
+    kinds = {part.activation for part in parts} - {config.activation}
+    for fault, text in (
+        (any(part.parallel for part in parts), "parallel branches"),
+        (any(not part.softmax for part in parts), "blocks without a softmax"),
+        (any(part.norm != config.norm for part in parts), "blocks of several kinds"),
+        (kinds, f"an MLP's activation {', '.join(sorted(map(str, kinds)))}"),
+        (any({"attn", "attn_out", "mlp_up", "mlp_down"} - {*part.sites} for part in parts),
+         "blocks of which no attention or MLP is found"),
+    ):  # fmt: skip
+        if fault:
+            return text
+    return ""
 
 
 def share_of(anatomy: Anatomy, one: Labelled, features: Tensor | None = None) -> Tensor:

@@ -112,7 +112,8 @@ def _steps(evidence: Evidence) -> Iterator[Held]:
     both = pd.concat([found, told], axis=1, keys=["found", "told"], join="inner").dropna()
     ratio = (both["found"] / both["told"]).where((both["told"] > 0) | (both["found"] > 0), 1.0)
     seeds = len(evidence.profile.run.seeds)
-    for (layer, site), value in ratio.groupby(level=["layer", "site"], sort=False).mean().items():
+    means = ratio.groupby(level=["layer", "site"], sort=False).mean()
+    for layer, site, value in means.reset_index().itertuples(index=False):
         normed = site.startswith("norm") or (config.norm == "post" and "resid" in site)
         kind = "norm" if normed else site
         slack = SLACK.get(kind, SLACK_OTHER)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
 from initscope.cli.architecture import tell_architecture
-from initscope.cli.groups import Measurement, RuleName, Shape
-from initscope.cli.naming import find_rule
-from initscope.cli.output import Output, announce, progress, show
+from initscope.cli.groups import Measurement, Shape, WithTheory
+from initscope.cli.naming import complete_rule, find_rule
+from initscope.cli.output import Output, announce, progress, show, tell_theory
 from initscope.cli.own import Own
 from initscope.cli.signature import with_options
 from initscope.cli.view import view
+
+if TYPE_CHECKING:
+    from initscope.own import Subject
 
 
 def inspect(
@@ -20,7 +23,16 @@ def inspect(
     measurement: Measurement,
     output: Output,
     own: Own,
-    rule: RuleName = "nanogpt",
+    rule: Annotated[
+        str | None,
+        Option(
+            metavar="RULE",
+            autocompletion=complete_rule,
+            help="Initialisation, a name of initscope rules or NAME:KEY=FORMULA,... [nanogpt]; "
+            "with --model the rule that its own draw should follow [none].",
+        ),
+    ] = None,
+    theory: WithTheory = True,
     remedy: Annotated[
         bool, Option("--remedy/--no-remedy", help="Try changes, and name one that helps.")
     ] = True,
@@ -30,9 +42,10 @@ def inspect(
     Depth alone is enough: initscope inspect --n-layer 48, or --model model.py:GPT
     """
     if own.chosen():
-        _inspect_own(own, shape, measurement, output)
+        _inspect_own(own.subject(shape, against=rule), measurement, output, theory=theory,
+                     sites=own.print_sites)  # fmt: skip
         return
-    found = find_rule(rule)
+    found = find_rule(rule or "nanogpt")
     config, options = shape.config(found), measurement.options()
     output.check()
     tell_architecture(found, shape.chosen())
@@ -40,22 +53,26 @@ def inspect(
         from initscope.judging import judge
         from initscope.remedy import with_remedy
         from initscope.sweep import inspect as measure
+        from initscope.theory import try_theory
 
         announce(options)
         profile = measure(config, found, options, report=report)
+        profile = try_theory(profile, found, options) if theory else profile
         verdict = judge(profile)
         if remedy and verdict.broken:
             verdict = with_remedy(verdict, found, config, options, report=report)
 
+    tell_theory([profile])
     output.write([profile], lambda: view([profile], [verdict], all_layers=output.all_layers))
 
 
-def _inspect_own(own: Own, shape: Shape, measurement: Measurement, output: Output) -> None:
+def _inspect_own(
+    subject: Subject, measurement: Measurement, output: Output, *, theory: bool, sites: bool
+) -> None:
     options = measurement.options()
     output.check()
     announce(options)
-    subject = own.subject(shape)
-    if own.print_sites:
+    if sites:
         from initscope.cli.found import sites_report
 
         show(sites_report(*subject.locate(options)))
@@ -63,7 +80,8 @@ def _inspect_own(own: Own, shape: Shape, measurement: Measurement, output: Outpu
     with progress() as report:
         from initscope.judging import judge
 
-        profile = subject.inspect(options, report)
+        profile = subject.inspect(options, report, theory=theory)
+    tell_theory([profile])
     verdict = judge(profile)
     output.write([profile], lambda: view([profile], [verdict], all_layers=output.all_layers))
 

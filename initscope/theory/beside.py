@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from initscope.digest import CURVES, PREDICTED
+from initscope.errors import UsageError
 from initscope.options import Options
 from initscope.profile import COLUMNS, Profile, concat
 from initscope.rules import get_rule
@@ -54,6 +55,22 @@ def with_theory(
     return dataclasses.replace(measured, run=run, table=concat(tables))
 
 
+def try_theory(
+    measured: Profile, rule: Rule, options: Options, *, ids: Sequence[Ids] = (), unlike: str = ""
+) -> Profile:
+    """Do so where theory covers the model; elsewhere only the run's ``remark`` says why not.
+
+    ``unlike`` is in what the model differs from its configuration, if it does.
+    """
+    why = f"theory does not cover {unlike}" if unlike else ""
+    try:
+        if not unlike:
+            return with_theory(measured, rule, options, ids=ids)
+    except UsageError as error:
+        why = str(error)
+    return dataclasses.replace(measured, run=dataclasses.replace(measured.run, remark=why))
+
+
 def _curves(measured: Profile, said: Profile) -> pd.DataFrame:
     """Return the predictions of what is shown, as readings of the first seed."""
     import pandas as pd
@@ -70,7 +87,10 @@ def _curves(measured: Profile, said: Profile) -> pd.DataFrame:
 def _expected(measured: Profile, said: Profile, rule: Rule) -> Iterator[pd.DataFrame]:
     import pandas as pd
 
+    own = measured.run.source == "resident" and measured.config.positions == "none"
     for seed, (first, site, values) in expected(measured, said, rule):
+        if site == "embed" and own:  # of positions that are no table nothing is known
+            continue
         kept = np.flatnonzero(np.isfinite(values))
         columns = {
             "rule": measured.rule, "n_layer": measured.config.n_layer, "seed": seed,

@@ -106,7 +106,9 @@ class Laws:
         """Multiply what a step reads by what theory says that the step multiplies by."""
         told, into = self._column(self.said, site, layers), self._column(self.said, source, layers)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return told / np.where(into > 0, into, np.nan) * self._column(self.found, source, layers)
+            return (
+                told / np.where(into > 0, into, np.nan) * self._column(self.found, source, layers)
+            )
 
     def _kept(self, square: Array) -> Array:
         """Return the share of its mean square that a norm's epsilon leaves."""
