@@ -11,8 +11,8 @@ from initscope.verdict import Class, Finding, Level, Status, Verdict
 
 # A cause comes before its effect: the first of these that is broken is the reason given.
 _PRIORITY = (
-    "as-predicted", "never-initialised", "scaled-weight-off-stream", "parameter-std", "parameter-outliers",
-    "exponential-stream", "non-finite", "depth-exponent", "attention-entropy",
+    "as-predicted", "never-initialised", "scaled-weight-off-stream", "parameter-std",
+    "parameter-outliers", "exponential-stream", "non-finite", "depth-exponent", "attention-entropy",
     "exponential-gradient", "gradient-exponent",
 )  # fmt: skip
 

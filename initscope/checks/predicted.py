@@ -18,6 +18,7 @@ from initscope.checks.core import Answer, Check, Evidence, not_measured
 from initscope.checks.transfer import LEVEL, Held, Misfit, freedom, misfits
 from initscope.glossary import SITES
 from initscope.notation import layer_name, number
+from initscope.origin.words import joined
 from initscope.rules.core import ROLES
 from initscope.sites import Parameter, block_parameters
 from initscope.verdict import Status
@@ -28,7 +29,8 @@ SLACK = {"norm": 0.05, "attn": 0.05, "mlp_act": 0.02}
 SLACK_OTHER = 0.01
 # What a fused projection is called, and the roles that share it.
 FUSED = {
-    "qkv": ("q", "k", "v"), "qk": ("q", "k"), "kv": ("k", "v"), "mlp_gate_up": ("mlp_gate", "mlp_up"),
+    "qkv": ("q", "k", "v"), "qk": ("q", "k"), "kv": ("k", "v"),
+    "mlp_gate_up": ("mlp_gate", "mlp_up"),
 }  # fmt: skip
 _ORDER = {site: place for place, site in enumerate(SITES)}
 
@@ -46,7 +48,7 @@ def as_predicted(evidence: Evidence) -> Answer:
     if not found:
         text = f"{len(weights)} parameters and {len(steps)} steps of the signal are as predicted"
         return Answer(Status.KEPT, text)
-    said = [_says(evidence, one, weights if one in wrong else ()) for one in found]
+    said = list(_sentences(evidence, found, [w for w in weights if (w.label, w.layer) in accused]))
     more = [f"and {len(said) - NAMED} more sites"] if len(said) > NAMED else []
     first = found[0]
     return Answer(
@@ -163,23 +165,40 @@ def _place(one: Misfit) -> tuple[int, int]:
     return one.layers[0], _ORDER.get(base, 0 if base in ROLES else len(_ORDER))
 
 
-def _says(evidence: Evidence, one: Misfit, weights: Sequence[Weight]) -> str:
-    where = _layers(one.layers, evidence.profile.config.n_layer)
+def _sentences(
+    evidence: Evidence, found: Sequence[Misfit], weights: Sequence[Weight]
+) -> Iterator[str]:
+    """Say each misfit in its order, those of the same layers and the same cause together."""
+    said = [_says(evidence, one, weights) for one in found]
+    for key in dict.fromkeys(key for key, _ in said):
+        sites = [one.site for one, (other, _) in zip(found, said, strict=True) if other == key]
+        text = next(text for other, text in said if other == key)
+        yield f"{_layers(key[0], evidence.profile.config.n_layer)} {joined(sites)}: {text}"
+
+
+def _says(
+    evidence: Evidence, one: Misfit, weights: Sequence[Weight]
+) -> tuple[tuple[tuple[int, ...], str], str]:
+    """Return what misfits must share to be said at once, and what is said of this one."""
     here = [w for w in weights if w.label == one.site and w.layer in one.layers]
     if not here:
-        return (
-            f"{where}, {one.site}: {number(one.ratio)} × the second moment expected of its input: "
-            "the forward pass does there what the rule does not say"
+        text = (
+            f"{number(one.ratio)} × the second moment that is expected of its input: the forward "
+            "pass does there what the rule does not say"
         )
+        return (one.layers, one.site), text
     why = cause(here, evidence.profile.config.n_layer, evidence.bounds.parameter_std)
-    std = math.sqrt(sum(w.std**2 for w in here) / len(here))
-    told = math.sqrt(sum(w.told**2 for w in here) / len(here))
-    factor = f"{number(one.ratio)} × the predicted variance" if told else "varies"
+    std, told = (_rms([getattr(w, name) for w in here]) for name in ("std", "told"))
+    factor = f"{number(one.ratio)} × the predicted variance" if told else "it varies"
     text = (
-        f"{where}, {one.site}: {factor}: the weight is not drawn as the rule says "
-        f"(std {number(std)} for {number(told)})"
+        f"{factor}: the weight is not drawn as the rule says (std {number(std)} for "
+        f"{number(told)}){f': {why}' if why else ''}"
     )
-    return f"{text}: {why}" if why else text
+    return (one.layers, f"{why or one.site} {number(told)}"), text
+
+
+def _rms(values: Sequence[float]) -> float:
+    return math.sqrt(sum(value**2 for value in values) / len(values))
 
 
 def _layers(layers: Sequence[int], n_layer: int) -> str:

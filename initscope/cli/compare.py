@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from initscope.cli.architecture import tell_architecture
 from initscope.cli.groups import Measurement, RuleNames, Shape, WithTheory
@@ -12,9 +11,6 @@ from initscope.cli.output import Output, announce, progress, tell_theory
 from initscope.cli.own import Own
 from initscope.cli.signature import with_options
 from initscope.cli.view import view
-
-if TYPE_CHECKING:
-    from initscope.own import Subject
 
 
 def compare(
@@ -32,8 +28,7 @@ def compare(
     With --model the rules draw your model anew; own is the draw that it came with.
     """
     if own.chosen():
-        subjects = [own.subject(shape, rule) for rule in rules]
-        _compare_own(subjects, measurement, output, theory=theory)
+        _compare_own(rules, own, shape, measurement, output, theory)
         return
     found = [find_rule(rule) for rule in rules]
     configs, options = [shape.config(rule) for rule in found], measurement.options()
@@ -57,11 +52,13 @@ def compare(
 
 
 def _compare_own(
-    subjects: Sequence[Subject], measurement: Measurement, output: Output, *, theory: bool
-) -> None:
+    rules: Sequence[str], own: Own, shape: Shape, measurement: Measurement, output: Output,
+    theory: bool,
+) -> None:  # fmt: skip
     options = measurement.options()
     output.check()
     announce(options)
+    subjects = [own.subject(shape, rule) for rule in rules]
     with progress() as report:
         from initscope.judging import judge
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass
+from typing import Annotated
 
 from typer import Option
 
@@ -14,38 +15,32 @@ from initscope.cli.own import Own
 from initscope.cli.signature import with_options
 from initscope.cli.view import view
 
-if TYPE_CHECKING:
-    from initscope.own import Subject
 
+@dataclass
+class Said:
+    """What is said beside the measurement itself."""
 
-def inspect(
-    shape: Shape,
-    measurement: Measurement,
-    output: Output,
-    own: Own,
     rule: Annotated[
         str | None,
-        Option(
-            metavar="RULE",
-            autocompletion=complete_rule,
-            help="Initialisation, a name of initscope rules or NAME:KEY=FORMULA,... [nanogpt]; "
-            "with --model the rule that its own draw should follow [none].",
-        ),
-    ] = None,
-    theory: WithTheory = True,
+        Option(metavar="RULE", autocompletion=complete_rule,
+               help="Initialisation, a name of initscope rules or NAME:KEY=FORMULA,... [nanogpt]; "
+               "with --model the rule that its own draw should follow [none]."),
+    ] = None  # fmt: skip
+    theory: WithTheory = True
     remedy: Annotated[
         bool, Option("--remedy/--no-remedy", help="Try changes, and name one that helps.")
-    ] = True,
-) -> None:
+    ] = True
+
+
+def inspect(shape: Shape, measurement: Measurement, output: Output, own: Own, said: Said) -> None:
     """Measure one rule, or your model: variance of activations, stream and gradients by layer.
 
     Depth alone is enough: initscope inspect --n-layer 48, or --model model.py:GPT
     """
     if own.chosen():
-        _inspect_own(own.subject(shape, against=rule), measurement, output, theory=theory,
-                     sites=own.print_sites)  # fmt: skip
+        _inspect_own(own, shape, measurement, output, said)
         return
-    found = find_rule(rule or "nanogpt")
+    found = find_rule(said.rule or "nanogpt")
     config, options = shape.config(found), measurement.options()
     output.check()
     tell_architecture(found, shape.chosen())
@@ -57,9 +52,9 @@ def inspect(
 
         announce(options)
         profile = measure(config, found, options, report=report)
-        profile = try_theory(profile, found, options) if theory else profile
+        profile = try_theory(profile, found, options) if said.theory else profile
         verdict = judge(profile)
-        if remedy and verdict.broken:
+        if said.remedy and verdict.broken:
             verdict = with_remedy(verdict, found, config, options, report=report)
 
     tell_theory([profile])
@@ -67,12 +62,13 @@ def inspect(
 
 
 def _inspect_own(
-    subject: Subject, measurement: Measurement, output: Output, *, theory: bool, sites: bool
+    own: Own, shape: Shape, measurement: Measurement, output: Output, said: Said
 ) -> None:
     options = measurement.options()
     output.check()
     announce(options)
-    if sites:
+    subject = own.subject(shape, against=said.rule)
+    if own.print_sites:
         from initscope.cli.found import sites_report
 
         show(sites_report(*subject.locate(options)))
@@ -80,7 +76,7 @@ def _inspect_own(
     with progress() as report:
         from initscope.judging import judge
 
-        profile = subject.inspect(options, report, theory=theory)
+        profile = subject.inspect(options, report, theory=said.theory)
     tell_theory([profile])
     verdict = judge(profile)
     output.write([profile], lambda: view([profile], [verdict], all_layers=output.all_layers))
