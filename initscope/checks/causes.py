@@ -90,9 +90,10 @@ def _plain(weights: Sequence[Weight]) -> str:
         return "PyTorch's default was left, N(0, 1): it was never initialised"
     longest = max(weights, key=lambda one: one.max_abs)
     if any(one.too_long for one in weights) and 0.9 < longest.ratio < 1.4:
+        cut = number(longest.bound / longest.told)
         return (
-            f"it is not truncated: entries reach {number(longest.max_abs)}, and the rule cuts at "
-            f"{number(longest.bound)} (trunc_normal_ takes its bounds in absolute units)"
+            f"it is not truncated, as the rule does at {cut} of its std (trunc_normal_ takes its "
+            "bounds in absolute units)"
         )
     return ""
 

@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -19,7 +20,6 @@ from initscope.checks.transfer import LEVEL, Held, Misfit, freedom, misfits
 from initscope.glossary import SITES
 from initscope.notation import layer_name, number
 from initscope.origin.words import joined
-from initscope.rules.core import ROLES
 from initscope.sites import Parameter, block_parameters
 from initscope.verdict import Status
 
@@ -38,8 +38,8 @@ _ORDER = {site: place for place, site in enumerate(SITES)}
 def as_predicted(evidence: Evidence) -> Answer:
     """Name the first site in the signal's flow that is not what the rule makes of it."""
     weights, steps = list(_weights(evidence)), list(_steps(evidence))
-    if not weights and not steps:
-        return not_measured("no rule is known that it should follow")
+    if not steps and (not weights or evidence.profile.run.source != "resident"):
+        return not_measured("no prediction stands beside the measurement")
     tests = len(weights) + len(steps)
     wrong = _wrong_weights(evidence, weights, tests)
     accused = {(one.site, layer) for one in wrong for layer in one.layers}
@@ -158,43 +158,54 @@ def _causes(steps: Sequence[Misfit], wrong: Sequence[Misfit]) -> Iterator[Misfit
             yield one
 
 
-def _place(one: Misfit) -> tuple[int, int]:
+def _place(one: Misfit) -> tuple[int, float]:
     """Return where in the signal's flow a misfit begins."""
     base = one.site.partition(".")[0]
     base = FUSED.get(base, (base,))[0]
-    return one.layers[0], _ORDER.get(base, 0 if base in ROLES else len(_ORDER))
+    before = {"wte": -2, "wpe": -1, "head": _ORDER["logits"] - 0.5}
+    return one.layers[0], _ORDER.get(base, before.get(base, len(_ORDER)))
+
+
+class _Said(NamedTuple):
+    """A misfit with the likely cause, which several may share, and the text about this one."""
+
+    misfit: Misfit
+    why: str
+    text: str
 
 
 def _sentences(
     evidence: Evidence, found: Sequence[Misfit], weights: Sequence[Weight]
 ) -> Iterator[str]:
-    """Say each misfit in its order, those of the same layers and the same cause together."""
+    """Say each misfit in its order, those of the same cause together, with the first's numbers."""
     said = [_says(evidence, one, weights) for one in found]
-    for key in dict.fromkeys(key for key, _ in said):
-        sites = [one.site for one, (other, _) in zip(found, said, strict=True) if other == key]
-        text = next(text for other, text in said if other == key)
-        yield f"{_layers(key[0], evidence.profile.config.n_layer)} {joined(sites)}: {text}"
+    for why in dict.fromkeys(one.why for one in said):
+        alike = [one for one in said if one.why == why]
+        layers = dict.fromkeys(one.misfit.layers for one in alike)
+        places = [
+            f"{_layers(same, evidence.profile.config.n_layer)} "
+            + joined([one.misfit.site for one in alike if one.misfit.layers == same])
+            for same in layers
+        ]
+        yield f"{', '.join(places)}: {alike[0].text}"
 
 
-def _says(
-    evidence: Evidence, one: Misfit, weights: Sequence[Weight]
-) -> tuple[tuple[tuple[int, ...], str], str]:
-    """Return what misfits must share to be said at once, and what is said of this one."""
+def _says(evidence: Evidence, one: Misfit, weights: Sequence[Weight]) -> _Said:
     here = [w for w in weights if w.label == one.site and w.layer in one.layers]
     if not here:
         text = (
             f"{number(one.ratio)} × the second moment that is expected of its input: the forward "
             "pass does there what the rule does not say"
         )
-        return (one.layers, one.site), text
+        return _Said(one, f"the step to {one.site}", text)
     why = cause(here, evidence.profile.config.n_layer, evidence.bounds.parameter_std)
     std, told = (_rms([getattr(w, name) for w in here]) for name in ("std", "told"))
     factor = f"{number(one.ratio)} × the predicted variance" if told else "it varies"
     text = (
-        f"{factor}: the weight is not drawn as the rule says (std {number(std)} for "
+        f"{factor}: not drawn as the rule says ({one.site}: std {number(std)} for "
         f"{number(told)}){f': {why}' if why else ''}"
     )
-    return (one.layers, f"{why or one.site} {number(told)}"), text
+    return _Said(one, why or f"the weight {one.site}", text)
 
 
 def _rms(values: Sequence[float]) -> float:
