@@ -142,7 +142,7 @@ class Quiet(nn.Module):
 def test_a_factor_in_the_forward_pass_is_found_at_the_sum() -> None:
     model = drawn(0, lecun)
     for block in model.transformer["h"].children():
-        block.mlp = Quiet(block.mlp)
+        block.mlp = Quiet(block.get_submodule("mlp"))
     found = finding(held(model, "lecun"))
     assert (found.status, found.site) == (Status.BROKEN, "resid_post")
     assert "the forward pass does there what the rule does not say" in found.message

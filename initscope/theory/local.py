@@ -17,6 +17,7 @@ from initscope.profile import Profile
 from initscope.rules.core import Rule
 from initscope.sites import model_site
 from initscope.theory.activations import ACTIVATIONS
+from initscope.theory.gains import Gains
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +41,8 @@ class Laws:
     ) -> None:
         self.config, self.rule, self.said, self.found = config, rule, said, found
         self.layers = range(config.n_layer)
+        gains = Gains(config, rule)
+        self.maps = [gains.layer(layer, layer + 1).maps for layer in self.layers]
 
     def all(self) -> Iterator[Law]:
         """Yield every law, in no certain order."""
@@ -54,11 +57,13 @@ class Laws:
         yield from self._head()
 
     def _block(self, x_1: str, x_2: str) -> Iterator[Law]:
-        linear = [("q", x_1), ("k", x_1), ("v", x_1), ("attn", "v"), ("attn_out", "attn"),
-                  ("mlp_up", x_2), ("mlp_down", "mlp_act")]  # fmt: skip
+        linear = [("q", x_1), ("k", x_1), ("v", x_1), ("attn_out", "attn"), ("mlp_up", x_2),
+                  ("mlp_down", "mlp_act")]  # fmt: skip
         linear += [("mlp_gate", x_2)] if self.config.gated else []
         for site, source in linear:
-            yield 0, site, self._through(site, source, self.layers)
+            scale, shift = np.array([maps[site] for maps in self.maps]).T
+            yield 0, site, scale * self._measured(source) + shift
+        yield 0, "attn", self._through("attn", "v", self.layers)
         if self.config.norm != "none":  # without one, tokens differ in what enters the activation
             yield 0, "mlp_act", self._activated()
 
