@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -58,6 +58,20 @@ COSINE = Curve(
 )
 GRADIENT = Curve("gradient variance", "(nat/x)²", _STREAM, "backward", "variance")
 CURVES = (RESIDUAL, ATTENTION, MLP, ACTIVATION, COSINE, GRADIENT)
+
+PREDICTED = "predicted_"  # before the name of a statistic that theory says, not the measurement
+
+
+def prediction(profile: Profile) -> Profile | None:
+    """Return what theory says beside a measurement as a profile of its own; None without."""
+    rows = profile.table[profile.table["n_layer"] == profile.config.n_layer]
+    told = rows["statistic"].str.startswith(PREDICTED)
+    if profile.run.predicted or not told.any():
+        return None
+    rows = rows[told | (rows["statistic"] == "spread")]
+    table = rows.assign(statistic=rows["statistic"].str.removeprefix(PREDICTED))
+    run = replace(profile.run, source="theory")
+    return replace(profile, run=run, table=table)
 
 
 def mean(frame: pd.DataFrame, *, geometric: bool) -> pd.Series[float]:

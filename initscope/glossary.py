@@ -70,4 +70,9 @@ STATISTICS = {
     "grad_norm": Statistic("nat/x", "L2 norm of the gradient of all parameters"),
     "spread": Statistic("share", "theory: sd of the variance between single seeds / the variance"),
     "rule_std": Statistic("x", "standard deviation that the rule prescribes"),
+    "rule_bound": Statistic("x", "largest |x| that the rule can draw; infinite for a normal"),
+    "predicted_variance": Statistic("x²", "theory: the variance, averaged over seeds"),
+    "predicted_branch_ratio": Statistic("1", "theory: the branch ratio"),
+    "predicted_token_cosine": Statistic("1", "theory: the token cosine"),
+    "expected": Statistic("x²", "theory: the second moment, given that of what the site reads"),
 }

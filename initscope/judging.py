@@ -11,9 +11,9 @@ from initscope.verdict import Class, Finding, Level, Status, Verdict
 
 # A cause comes before its effect: the first of these that is broken is the reason given.
 _PRIORITY = (
-    "never-initialised", "scaled-weight-off-stream", "parameter-std", "parameter-outliers",
-    "exponential-stream", "non-finite", "stream-growth", "gradient-growth", "depth-exponent",
-    "attention-entropy", "exponential-gradient", "gradient-exponent",
+    "as-predicted", "never-initialised", "scaled-weight-off-stream", "parameter-std",
+    "parameter-outliers", "exponential-stream", "non-finite", "stream-growth", "gradient-growth",
+    "depth-exponent", "attention-entropy", "exponential-gradient", "gradient-exponent",
 )  # fmt: skip
 
 # What a class rests on in training: the growth since the first profile, and at first over layers.

@@ -5,28 +5,27 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import torch
 from torch import nn
 
 from initscope import sweep
 from initscope.anatomy import Anatomy
-from initscope.anatomy.shape import shape
 from initscope.config import GPTConfig
 from initscope.devices import choose_device, choose_dtype, require_memory
 from initscope.errors import MeasurementError, UsageError
+from initscope.likeness import beside, describe, prescribed, run_of, shape_of, without_factors
 from initscope.options import Options, Report
 from initscope.profile import Profile, Run, concat, frame
 from initscope.redraw import Redrawn, redraw
 from initscope.resident import Feed, feed, measure
 from initscope.resident.engine import Measured, locate
 from initscope.resident.keeping import untouched
-from initscope.resident.ranks import ALONE, Ranks
 from initscope.resident.spread import class_name, ranks_of, share_of_ids
+from initscope.rules import get_rule
 from initscope.rules.core import Rule
 from initscope.target import Factory, token_ids
-from initscope.tokens import describe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +43,12 @@ def inspect(
 ) -> Profile: ...
 @overload
 def inspect(
-    config: nn.Module, rule: object = ..., options: Options | None = ..., *, blocks: str = ...
+    config: nn.Module,
+    rule: object = ...,
+    options: Options | None = ...,
+    *,
+    blocks: str = ...,
+    against: str | Rule = ...,
 ) -> Profile: ...
 def inspect(
     config: GPTConfig | int | nn.Module,
@@ -53,6 +57,7 @@ def inspect(
     *,
     report: Report | None = None,
     blocks: str = "",
+    against: str | Rule = "",
 ) -> Profile:
     """Measure a rule on a GPT of some shape, or a model on a batch.
 
@@ -68,6 +73,7 @@ def inspect(
         options: how to measure.
         report: called after each block of the streamed engine.
         blocks: the paths of the module's blocks, where they are not found.
+        against: the rule that the module should follow; what theory says of it stands beside.
 
     Raises:
         UsageError: for a request that cannot be right.
@@ -79,9 +85,22 @@ def inspect(
     ranks = ranks_of(config)
     given = feed(config, share_of_ids(config, options, ranks) if rule is None else rule)
     found = measure(config, given, backward=not options.forward_only, blocks=blocks)
+    asked = get_rule(against) if against else None
+    readings = [*found.readings, *prescribed(found.anatomy, given, asked)]
     run = run_of(found.anatomy, given, model=class_name(config), tokens=options.tokens, ranks=ranks)
-    table = frame(OWN, found.anatomy.n_layer, 0, found.readings)
-    return Profile(rule=OWN, config=_shape(found, given), run=run, table=table)
+    table = frame(OWN, found.anatomy.n_layer, 0, readings)
+    profile = Profile(rule=OWN, config=shape_of(found, given), run=run, table=table)
+    return beside(profile, asked, options, found.anatomy, [given]) if asked else profile
+
+
+class _Seen(NamedTuple):
+    """What several measurements gave; ``anatomy`` is the last's, ``given`` the deepest ones'."""
+
+    config: GPTConfig
+    run: Run
+    table: pd.DataFrame
+    anatomy: Anatomy
+    given: list[Feed]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,12 +112,14 @@ class Subject:
         batch: makes what it is called with; token ids are made where there is none.
         blocks: the paths of its blocks, where they are not found.
         rule: what draws its weights anew; None leaves its own.
+        against: the rule that its own draw should follow; None holds it against none.
     """
 
     factory: Factory
     batch: Callable[[], object] | None = None
     blocks: str = ""
     rule: Rule | None = None
+    against: Rule | None = None
 
     @property
     def name(self) -> str:
@@ -151,7 +172,7 @@ class Subject:
         if anatomy is None:
             with untouched(model):
                 anatomy = locate(model, given, self.blocks)
-        return redraw(anatomy, self.rule, describe_shape(anatomy, given), seed)
+        return redraw(anatomy, self.rule, describe(anatomy, given), seed)
 
     def measure(self, depth: int | None, options: Options, seed: int) -> tuple[Measured, Feed]:
         """Build one model and measure it."""
@@ -160,36 +181,43 @@ class Subject:
         drawn = self._redraw(model, given, None, seed)
         backward = not options.forward_only
         found = measure(model, given, backward=backward, blocks=self.blocks)
-        if drawn is not None:
-            found = found._replace(readings=[*found.readings, *drawn.prescribed])
-        return found, given
+        told = drawn.prescribed if drawn else prescribed(found.anatomy, given, self.against)
+        return found._replace(readings=[*found.readings, *told]), given
 
-    def inspect(self, options: Options, report: Report | None = None) -> Profile:
-        """Measure every depth with every seed.
+    def inspect(
+        self, options: Options, report: Report | None = None, *, theory: bool = False
+    ) -> Profile:
+        """Measure every depth with every seed; ``theory`` sets what it says beside.
 
         Raises:
             UsageError: where another depth changes nothing.
         """
-        found, run, table = self._measure_seeds(options, range(options.seeds), report)
-        return Profile(rule=self.name, config=found, run=run, table=table)
+        seen = self._measure_seeds(options, range(options.seeds), report)
+        profile = Profile(rule=self.name, config=seen.config, run=seen.run, table=seen.table)
+        rule = self.against if self.rule is None else without_factors(self.rule)
+        if rule is None or not theory:
+            return profile
+        return beside(profile, rule, options, seen.anatomy, seen.given)
 
     def extend(
         self, profile: Profile, options: Options, seeds: int, report: Report | None = None
     ) -> Profile:
         """Return a profile with more seeds: ``seeds`` in all."""
         more = range(len(profile.run.seeds), seeds)
-        _, _, table = self._measure_seeds(options, more, report)
+        table = self._measure_seeds(options, more, report).table
         run = dataclasses.replace(profile.run, seeds=(*profile.run.seeds, *more))
         return dataclasses.replace(profile, run=run, table=concat([profile.table, table]))
 
     def _measure_seeds(
         self, options: Options, seeds: Sequence[int], report: Report | None
-    ) -> tuple[GPTConfig, Run, pd.DataFrame]:
+    ) -> _Seen:
         depths = self.depths(options)
         tables, layers, done = [], set(), 0
         for depth in depths:
+            fed: list[Feed] = []
             for seed in seeds:
                 found, given = self.measure(depth, options, seed)
+                fed.append(given)
                 layers.add(found.anatomy.n_layer)
                 tables.append(frame(self.name, found.anatomy.n_layer, seed, found.readings))
                 done += 1
@@ -200,13 +228,9 @@ class Subject:
                 f"{self.factory.depth_arg} of {self.factory.target} does not change the number "
                 "of blocks; --depth-arg names the argument that does, --no-depth-law does without"
             )
-        target = self.factory.target
-        run = run_of(found.anatomy, given, model=target, tokens=options.tokens)
+        run = run_of(found.anatomy, given, model=self.factory.target, tokens=options.tokens)
         run = dataclasses.replace(run, seeds=tuple(seeds))
-        return _shape(found, given), run, concat(tables)
-
-
-# --- what is measured on what ---
+        return _Seen(shape_of(found, given), run, concat(tables), found.anatomy, fed)
 
 
 def _require_memory_given(model: nn.Module, target: str) -> None:
@@ -217,29 +241,3 @@ def _require_memory_given(model: nn.Module, target: str) -> None:
             f"{target} leaves {len(left)} of {len(tensors)} tensors on the meta device ({left[0]} "
             "is one): name a factory that gives them memory and initialises them"
         )
-
-
-def describe_shape(anatomy: Anatomy, given: Feed, vocab: int = 0) -> GPTConfig:
-    """Return the nearest configuration to a model that was called so."""
-    if not vocab and anatomy.wte is not None:
-        vocab = getattr(anatomy.wte[1], "num_embeddings", 0)
-    length = given.ids.shape[1] if given.ids is not None else 1
-    return shape(anatomy, vocab_size=vocab or 1, seq_len=length)
-
-
-def _shape(found: Measured, given: Feed) -> GPTConfig:
-    return describe_shape(found.anatomy, given, found.vocab_size)
-
-
-def run_of(anatomy: Anatomy, given: Feed, *, model: str, tokens: str, ranks: Ranks = ALONE) -> Run:
-    """Describe how a model was measured: on what, and what its inputs were."""
-    parameters = anatomy.parameters
-    batch, length = given.ids.shape if given.ids is not None else (0, 0)
-    batch = ranks.over_shares(batch)
-    first = parameters[0].parameter
-    return Run(
-        source="resident", device=str(first.device), dtype=str(first.dtype).removeprefix("torch."),
-        tokens=describe(tokens, batch, length), batch=batch, seq_len=length, seeds=(0,),
-        versions=sweep.versions(), model=model,
-        parameters=sum(one.parameter.numel() for one in parameters),
-    )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from initscope.config import GPTConfig
 from initscope.draws import Drawer, Filling
 from initscope.profile import Reading
 from initscope.rules.core import ROLES, Draw, Multipliers, Rule, Site
-from initscope.sites import model_site
+from initscope.sites import block_parameters, model_site
 
 _SHARES = {"qkv": ("q", "k", "v"), "qk": ("q", "k"), "kv": ("k", "v"),
            "mlp_gate_up": ("mlp_gate", "mlp_up")}  # fmt: skip
@@ -42,10 +43,16 @@ class Redrawn(NamedTuple):
 
     @property
     def prescribed(self) -> Iterator[Reading]:
-        """What the rule says of each parameter that it drew whole."""
-        for one in self.mapped:
-            if one.features is None:
-                yield Reading(one.site.layer, one.label, "weight", "rule_std", one.draw.std)
+        """What the rule says of each parameter whose entries all come from the same draw."""
+        for _, shares in groupby(self.mapped, lambda one: one.found.path):
+            whole = list(shares)
+            found = whole[0].found
+            same = {(one.draw.std, one.draw.bound) for one in whole}
+            if len(same) == 1:
+                draw, layer = whole[0].draw, whole[0].site.layer
+                label = whole[0].label if len(whole) == 1 else found.label
+                yield Reading(layer, label, "weight", "rule_std", draw.std)
+                yield Reading(layer, label, "weight", "rule_bound", draw.bound)
 
 
 @torch.no_grad()
@@ -54,18 +61,45 @@ def redraw(anatomy: Anatomy, rule: Rule, config: GPTConfig, seed: int) -> Redraw
 
     The numbers are those that the built-in GPT's parameter of the same name would get.
     """
+    found, drawer = prescribe(anatomy, rule, config), Drawer(seed)
+    for item in found.mapped:
+        _draw(drawer, item, share_of(anatomy, item.found))
+    return found
+
+
+def prescribe(anatomy: Anatomy, rule: Rule, config: GPTConfig) -> Redrawn:
+    """Say what a rule would draw in a model, and draw nothing."""
     mapped, unmapped = [], []
     for one in anatomy.parameters:
         sites = list(sites_of(anatomy, one, config))
         mapped += [Mapped(one, label, site, rule.draw(site), rows) for label, site, rows in sites]
         if not sites:
             unmapped.append(one)
-    drawer = Drawer(seed)
-    for item in mapped:
-        _draw(drawer, item, share_of(anatomy, item.found))
     layers = range(config.n_layer)
     brings = any(rule.multipliers(model_site(config, layer)) != Multipliers() for layer in layers)
     return Redrawn(mapped, unmapped, brings)
+
+
+def unlike(anatomy: Anatomy, found: Redrawn, config: GPTConfig) -> str:
+    """Say in what a model differs from its nearest description; "" where that is the model."""
+    parts = anatomy.parts
+    sizes = {p.label: (p.site.fan_in, p.site.fan_out) for p in block_parameters(config, 0)}
+    for one in found.mapped:
+        size = one.site.fan_in, one.site.fan_out
+        if one.label in ROLES and sizes.get(one.label, size) != size:
+            return f"{one.label} maps {size[0]} features to {size[1]}, not {sizes[one.label]}"
+    kinds = {part.activation for part in parts} - {config.activation}
+    for fault, text in (
+        (any(part.parallel for part in parts), "parallel branches"),
+        (any(not part.softmax for part in parts), "blocks without a softmax"),
+        (any(part.norm != config.norm for part in parts), "blocks of several kinds"),
+        (kinds, f"an MLP's activation {', '.join(sorted(map(str, kinds)))}"),
+        (any({"attn", "attn_out", "mlp_up", "mlp_down"} - {*part.sites} for part in parts),
+         "blocks of which no attention or MLP is found"),
+    ):  # fmt: skip
+        if fault:
+            return text
+    return ""
 
 
 def share_of(anatomy: Anatomy, one: Labelled, features: Tensor | None = None) -> Tensor:

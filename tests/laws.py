@@ -21,6 +21,7 @@ from initscope.options import Options
 from initscope.profile import Profile
 from initscope.rules import Draw, Multipliers, Rule, Site, get_rule
 from initscope.rules.variants import times, vary
+from initscope.theory import with_theory
 from initscope.verdict import Finding, Verdict
 
 T = TypeVar("T")
@@ -168,6 +169,11 @@ def wrong_std(layer: int = 5, site: str = "mlp_down") -> Profile:
     return synthetic.changed(profile, variance, layer=layer, site=site, **cells)
 
 
+def predicted(profile: Profile) -> Profile:
+    """Set what theory says beside a measurement of a rule by its name."""
+    return with_theory(profile, profile.rule)
+
+
 def outlier(layer: int = 3, site: str = "q") -> Profile:
     """Measure a model of which one parameter holds an entry far out."""
     cells = {"direction": "weight", "statistic": "max_over_std", "layer": layer, "site": site}
@@ -191,6 +197,7 @@ ILL: dict[str, Callable[[], Profile]] = {
     "parameter-outliers": outlier,
     "scaled-weight-off-stream": partial(measured, "up instead of down"),
     "never-initialised": never_applied,
+    "as-predicted": lambda: predicted(wrong_std()),
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -268,7 +267,7 @@ def test_a_step_is_ended_by_hand_only_where_that_counts() -> None:
     with initscope.watch(users_gpt()) as w:
         assert w.profile is w.verdict is None
         assert w.profiles == []
-        with pytest.raises(UsageError, match="steps=\"manual\""):
+        with pytest.raises(UsageError, match='steps="manual"'):
             w.step()
         with pytest.raises(UsageError, match="already entered"), w:
             pass

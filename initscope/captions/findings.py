@@ -27,8 +27,9 @@ def findings(profile: Profile) -> list[Note]:
     """Sum the profile up, a line a matter; what was not measured is not mentioned."""
     lost = overflow(profile)
     notes = [Note("✕ overflow", lost, bad=True)] if lost else []
-    if profile.run.remark:
-        notes.append(Note("theory", f"holds no further: {profile.run.remark}", bad=True))
+    if profile.run.remark and (profile.run.predicted or digest.prediction(profile)):
+        text = f"holds no further: {profile.run.remark}"
+        notes.append(Note("theory", text, bad=profile.run.predicted))
     parts = (_growth, _zero, _gradient, _loss, _range, _attention)
     return notes + [note for part in parts for note in part(profile)]
 

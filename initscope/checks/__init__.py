@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from initscope.bounds import Bounds
-from initscope.checks import signal, training, trend, weights
+from initscope.checks import predicted, signal, training, trend, weights
 from initscope.checks.core import Check, Evidence
 from initscope.errors import unknown
 
 __all__ = ["CHECKS", "EVERY", "TRAINING", "Check", "Evidence", "get_check", "reason"]
 
 CHECKS: dict[str, Check] = {
-    check.code: check for family in (trend, signal, weights) for check in family.CHECKS
+    check.code: check for family in (trend, signal, weights, predicted) for check in family.CHECKS
 }
 # What a step of a training run is judged by instead.
 TRAINING: dict[str, Check] = {check.code: check for check in training.CHECKS}

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from initscope.cli.architecture import tell_architecture
-from initscope.cli.groups import Measurement, RuleNames, Shape
+from initscope.cli.groups import Measurement, RuleNames, Shape, WithTheory
 from initscope.cli.naming import find_rule
-from initscope.cli.output import Output, announce, progress
+from initscope.cli.output import Output, announce, progress, tell_theory
 from initscope.cli.own import Own
 from initscope.cli.signature import with_options
 from initscope.cli.view import view
 
 
 def compare(
-    rules: RuleNames, shape: Shape, measurement: Measurement, output: Output, own: Own
+    rules: RuleNames,
+    shape: Shape,
+    measurement: Measurement,
+    output: Output,
+    own: Own,
+    theory: WithTheory = True,
 ) -> None:
     """Measure several rules side by side, on the same tokens and the same random numbers.
 
@@ -23,7 +28,7 @@ def compare(
     With --model the rules draw your model anew; own is the draw that it came with.
     """
     if own.chosen():
-        _compare_own(rules, own, shape, measurement, output)
+        _compare_own(rules, own, shape, measurement, output, theory)
         return
     found = [find_rule(rule) for rule in rules]
     configs, options = [shape.config(rule) for rule in found], measurement.options()
@@ -33,17 +38,23 @@ def compare(
     with progress() as report:
         from initscope.judging import judge
         from initscope.sweep import compare as measure
+        from initscope.theory import try_theory
 
         announce(options)
         profiles = measure(configs, found, options, report=report)
+        if theory:
+            pairs = zip(profiles, found, strict=True)
+            profiles = [try_theory(profile, rule, options) for profile, rule in pairs]
 
+    tell_theory(profiles)
     verdicts = [judge(profile) for profile in profiles]
     output.write(profiles, lambda: view(profiles, verdicts, all_layers=output.all_layers))
 
 
 def _compare_own(
-    rules: Sequence[str], own: Own, shape: Shape, measurement: Measurement, output: Output
-) -> None:
+    rules: Sequence[str], own: Own, shape: Shape, measurement: Measurement, output: Output,
+    theory: bool,
+) -> None:  # fmt: skip
     options = measurement.options()
     output.check()
     announce(options)
@@ -51,7 +62,8 @@ def _compare_own(
     with progress() as report:
         from initscope.judging import judge
 
-        profiles = [subject.inspect(options, report) for subject in subjects]
+        profiles = [subject.inspect(options, report, theory=theory) for subject in subjects]
+    tell_theory(profiles)
     verdicts = [judge(profile) for profile in profiles]
     output.write(profiles, lambda: view(profiles, verdicts, all_layers=output.all_layers))
 

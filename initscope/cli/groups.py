@@ -42,6 +42,12 @@ RuleNames = Annotated[
     ),
 ]
 
+WithTheory = Annotated[
+    bool,
+    Option("--theory/--no-theory", help="Set what theory predicts beside the measurement.",
+           rich_help_panel="Measurement"),
+]  # fmt: skip
+
 
 @dataclass
 class Shape:

@@ -134,6 +134,15 @@ def announce(options: Options) -> None:
     say(f"measuring on {choice.device} ({choice.reason}), {options.dtype}")
 
 
+def tell_theory(profiles: Sequence[Profile]) -> None:
+    """Say once on stderr beside which profiles no prediction stands, and why."""
+    from initscope.digest import prediction
+
+    words = {p.run.remark: p.rule for p in reversed(profiles) if p.run.remark and not prediction(p)}
+    for why, rule in reversed(words.items()):
+        say(f"no prediction beside {rule}: {why}")
+
+
 @contextmanager
 def progress() -> Iterator[Callable[[str, int, int], None]]:
     """Show a bar on stderr, with the blocks done and the time left; silent when piped."""

@@ -69,12 +69,19 @@ class Own:
             raise UsageError(f"--{flag} belongs to a model of your own: name it with --model")
         return self.model is not None
 
-    def subject(self, shape: Shape, rule: str = "") -> Subject:
+    def subject(self, shape: Shape, rule: str = "", against: str | None = None) -> Subject:
         """Return what is to be measured: the model by its own draw, or by a rule's.
+
+        ``against`` is the rule that its own draw should follow.
 
         Raises:
             UsageError: for code, a name or a field that is not there.
         """
+        if against is not None and self.init is not None:
+            raise UsageError(
+                "--init draws the model anew, --rule names the rule that its own draw should "
+                "follow: give one of them"
+            )
         rule = rule or self.init or OWN
         drawn_by = None if rule == OWN else find_rule(rule)
         fields = shape.chosen()
@@ -86,7 +93,7 @@ class Own:
         factory = load_factory(self.model or "", self.model_arg or (), self.depth_arg or "")
         return Subject(
             factory=factory.using(fields), batch=self._batch(), blocks=self.blocks or "",
-            rule=drawn_by,
+            rule=drawn_by, against=None if against is None else find_rule(against),
         )  # fmt: skip
 
     def _batch(self) -> Callable[[], object] | None:

@@ -14,8 +14,17 @@ from matplotlib.axes import Axes
 
 from initscope.captions import listed
 from initscope.digest import EMBEDDING, mean
-from initscope.plot.panels import GREY, MARKS, THIN_FROM, Panel, line_style, theory_style
+from initscope.plot.panels import (
+    GREY,
+    MARKS,
+    THIN_FROM,
+    Panel,
+    edge_style,
+    line_style,
+    theory_style,
+)  # fmt: skip
 from initscope.profile import Profile
+from initscope.theory.band import band
 
 Values = npt.NDArray[np.floating[Any]]
 
@@ -87,6 +96,23 @@ class Drawing:
         line = self._drawable(curve.to_numpy(float))
         self.axes.plot(curve.index, line, **theory_style(place), zorder=4)
         self._hold(curve.index, line)
+        band = self._band(profile, len(self.profiles[place][1].run.seeds))
+        for low, high in [band] if band is not None else []:
+            for edge in (low, high):
+                self.axes.plot(edge.index, edge, **edge_style(place), zorder=2)
+                self._hold(edge.index, edge.to_numpy(float))
+
+    def _band(
+        self, profile: Profile, seeds: int
+    ) -> tuple[pd.Series[float], pd.Series[float]] | None:
+        """Return the 95 % band of a mean over seeds; None where theory knows none."""
+        curve = self.panel.curve
+        sites = [s for s in curve.sites if not profile.select(s, curve.direction, "spread").empty]
+        if curve.statistic != "variance" or not sites:
+            return None
+        ends = [_banded(profile, curve.direction, site, seeds) for site in sites]
+        low, high = (pd.concat(side).sort_index() for side in zip(*ends, strict=True))
+        return low, high
 
     def _hold(self, layers: pd.Index[int], values: Values) -> None:
         """Remember what the limits must hold and texts should not cover."""
@@ -184,6 +210,14 @@ class Drawing:
             0.02, height, text, transform=self.axes.transAxes, fontsize=7.5, color=GREY,
             parse_math=False,
         )  # fmt: skip
+
+
+def _banded(
+    profile: Profile, direction: str, site: str, seeds: int
+) -> tuple[pd.Series[float], pd.Series[float]]:
+    layers = profile.select(site, direction, "variance").index
+    low, high = band(profile, direction, site=site, seeds=seeds)
+    return pd.Series(low, layers), pd.Series(high, layers)
 
 
 def _steps() -> Iterator[int]:

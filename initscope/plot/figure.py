@@ -58,7 +58,8 @@ def figure(profiles: Sequence[Profile], *, theory: Sequence[Profile] | None = No
 
     Args:
         profiles: what to draw, each at its configuration's own depth.
-        theory: predictions, drawn as thin dotted lines in the colour of the same rule.
+        theory: predictions, each of the profile of the same rule; unless given, those that stand
+            beside the profiles' own readings. Thin dotted lines, the edges of their bands solid.
 
     Raises:
         UsageError: where there is no profile to draw.
@@ -66,16 +67,17 @@ def figure(profiles: Sequence[Profile], *, theory: Sequence[Profile] | None = No
     if not profiles:
         raise UsageError("a figure needs at least one profile")
     names = captions.labels(profiles)
+    predictions = _beside(profiles) if theory is None else _matched(profiles, theory)
     with _style():
         fig = Figure(figsize=SIZE, layout="constrained")
         grid = fig.subplots(2, 3)
         for axes, panel in zip(grid.flat, PANELS, strict=True):
             labelled = list(zip(names, profiles, strict=True))
-            Drawing(axes, panel, labelled, _matched(profiles, theory or ())).draw()
+            Drawing(axes, panel, labelled, predictions).draw()
         for axes in grid[1]:
             axes.set_xlabel("layer")
         _title(fig, names)
-        _legend(fig, profiles, names, predicted=bool(theory))
+        _legend(fig, profiles, names, predicted=bool(predictions))
         return fig
 
 
@@ -105,6 +107,12 @@ def _style() -> Iterator[None]:
         yield
 
 
+def _beside(profiles: Sequence[Profile]) -> list[tuple[int, Profile]]:
+    """Return what theory says beside each profile, with its place."""
+    said = [(place, digest.prediction(profile)) for place, profile in enumerate(profiles)]
+    return [(place, one) for place, one in said if one is not None]
+
+
 def _matched(profiles: Sequence[Profile], theory: Sequence[Profile]) -> list[tuple[int, Profile]]:
     """Give each prediction the place of the profile that it predicts."""
     rules = [profile.rule for profile in profiles]
@@ -130,7 +138,7 @@ def _legend(
         labels.append("theory")
     legend = fig.legend(
         handles, labels, loc="outside lower center", ncols=min(4, len(labels)),
-        title=_caption(profiles), title_fontproperties={"size": 8},
+        title=_caption(profiles, predicted=predicted), title_fontproperties={"size": 8},
     )  # fmt: skip
     legend.get_title().set(multialignment="center", color=GREY)
     for text in [legend.get_title(), *legend.get_texts()]:
@@ -145,7 +153,7 @@ def _label(name: str, profile: Profile) -> str:
     return f"{name} (✕ {what}{captions.place(profile, lost.layer, lost.site)})"
 
 
-def _caption(profiles: Sequence[Profile]) -> str:
+def _caption(profiles: Sequence[Profile], *, predicted: bool) -> str:
     """Say what all profiles share, and how to read lines, bands and shades."""
     common = captions.common_facts(profiles)
     half = (len(common) + 1) // 2
@@ -153,5 +161,7 @@ def _caption(profiles: Sequence[Profile]) -> str:
     if any(len(profile.run.seeds) > 1 for profile in profiles):
         means = "lines: mean over seeds (geometric on log axes)"
         reading = f"{means}, bands: lowest to highest seed, {reading}"
+    if predicted:
+        reading += ", thin lines about the theory: its 95 % band"
     lines = [" · ".join(common[:half]), " · ".join(common[half:]), reading]
     return "\n".join(filter(None, lines))

@@ -68,6 +68,11 @@ def line_style(place: int) -> dict[str, Any]:
     }
 
 
+def edge_style(place: int) -> dict[str, Any]:
+    """Return how either edge of the band about a prediction is drawn."""
+    return {"color": PALETTE[place % len(PALETTE)], "linestyle": "-", "linewidth": 0.5}
+
+
 def theory_style(place: int) -> dict[str, Any]:
     """Return how the prediction for the place-th profile is drawn."""
     return {"color": PALETTE[place % len(PALETTE)], "linestyle": (0, (1, 1)), "linewidth": 1.0}

@@ -73,6 +73,9 @@ def _columns(page: Page, view: View, shown: list[int]) -> Iterator[Column]:
     residual = view.residual.reindex(shown)
     yield Column(("layer",), [Cell(_label(view, layer)) for layer in shown])
     yield Column(("residual", "variance"), numeric(_cells(view.residual, shown)), "x²")
+    if not view.predicted.empty:
+        cells = numeric(_cells(view.predicted, shown))
+        yield Column(("predicted", "by theory"), cells, "x²", rank=1)
     if view.several:
         cells = [Cell(share(value)) for value in view.spread.reindex(shown)]
         yield Column(("± over", "seeds"), cells, "rel. sd", rank=5)

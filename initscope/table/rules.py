@@ -64,6 +64,9 @@ def _columns(page: Page, views: Sequence[View], names: Sequence[str]) -> Iterato
     yield Column(("rule",), [Cell(name) for name in names], left=True)
     yield _sparklines(page, views)
     yield Column(("final", "variance"), numeric(_last(view.residual) for view in views), "x²")
+    if any(not view.predicted.empty for view in views):
+        cells = numeric(_last(view.predicted) for view in views)
+        yield Column(("predicted", "by theory"), cells, "x²", rank=1)
     if any(view.several for view in views):
         cells = [Cell(share(_last(view.spread))) for view in views]
         yield Column(("± over", "seeds"), cells, "rel. sd", rank=4)
@@ -100,7 +103,7 @@ def _ends(curve: pd.Series[float]) -> float | None:
 
 _MEASURES = (
     _Measure(("growth", "in all"), "×", 1, lambda view: digest.growth(view.residual, EMBEDDING)),
-    _Measure(("growth", "2nd half"), "×", 2, _second_half),
+    _Measure(("growth", "2nd half"), "×", 4, _second_half),
     _Measure(("attention", "branch", "mean"), "/ stream", 6, lambda v: _mean(v.curves[ATTENTION])),
     _Measure(("MLP", "branch", "mean"), "/ stream", 6, lambda v: _mean(v.curves[MLP])),
     _Measure(("token", "cosine"), "at end", 5, lambda view: _last(view.cosine)),

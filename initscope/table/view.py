@@ -29,6 +29,12 @@ class View:
         """The residual stream's variance over depth."""
         return self.curves[RESIDUAL]
 
+    @cached_property
+    def predicted(self) -> pd.Series[float]:
+        """What theory says of the residual stream's variance; empty where it says nothing."""
+        said = digest.prediction(self.profile)
+        return self.residual.iloc[:0] if said is None else RESIDUAL.mean(said)
+
     @property
     def cosine(self) -> pd.Series[float]:
         """The mean cosine between tokens over depth."""

@@ -27,6 +27,7 @@ from initscope.theory.outside import record_embedding, record_ends, record_head
 from initscope.theory.readings import STREAM, record_activations, record_gradients
 from initscope.theory.recursion import Forward, State
 from initscope.theory.series import Series
+from initscope.tokens import Ids
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +36,11 @@ Array = npt.NDArray[np.floating[Any]]
 
 
 def predict(
-    config: GPTConfig | int, rule: str | Rule = "nanogpt", options: Options | None = None
+    config: GPTConfig | int,
+    rule: str | Rule = "nanogpt",
+    options: Options | None = None,
+    *,
+    ids: Sequence[Ids] = (),
 ) -> Profile:
     """Predict what :func:`initscope.inspect` measures, averaged over seeds, in milliseconds.
 
@@ -48,6 +53,7 @@ def predict(
         config: the model's shape, or its depth alone.
         rule: a rule's name, or a Rule.
         options: tokens and their number, as for a measurement; the device plays no part.
+        ids: the very token ids (B, T + 1) of each seed, instead of those that options name.
 
     Raises:
         UsageError: for a request that cannot be right, or a model that theory does not cover.
@@ -59,17 +65,17 @@ def predict(
         config = config_for(rule, n_layer=config)
     coverage.require(config)
     *shallower, deepest = options.depths(config)
-    found = _matches(config, options, range(options.seeds))
+    given = [Matches.of(one) for one in ids]
+    found = given or _matches(config, options, range(options.seeds))
     mean = Matches.mean(found)
     made = [_Depth(config.at_depth(depth), rule, options, STREAM, mean) for depth in shallower]
     made.append(_Depth(config.at_depth(deepest), rule, options, frozenset(), mean))
     table = concat([one.table() for one in made])
-    more = _matches(config, options, range(options.seeds, max(options.seeds, SEEDS_OF_IDS)))
-    ids = _Ids(config, rule, options, [*found, *more])
-    return Profile(
-        rule=rule.name, config=config, run=_run(config, options, made[-1].remark),
-        table=ids.widened(table),
-    )  # fmt: skip
+    if not given:  # what is given does not scatter
+        more = _matches(config, options, range(options.seeds, max(options.seeds, SEEDS_OF_IDS)))
+        table = _Ids(config, rule, options, [*found, *more]).widened(table)
+    run = _run(config, options, made[-1].remark)
+    return Profile(rule=rule.name, config=config, run=run, table=table)
 
 
 SEEDS_OF_IDS = 8  # draws of ids that their scatter is taken from

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from initscope.anatomy import Anatomy, Labelled
 from initscope.errors import UsageError
-from initscope.own import OWN, describe_shape, run_of
+from initscope.likeness import describe, run_of
+from initscope.own import OWN
 from initscope.profile import Profile, frame
 from initscope.readout import Key
 from initscope.recorder import Recorder
@@ -120,7 +121,7 @@ class Step:
         )
         run = dataclasses.replace(run, step=self.number, dtype=self._dtype)
         return Profile(
-            rule=OWN, config=describe_shape(self._anatomy, self._given, self._vocab), run=run,
+            rule=OWN, config=describe(self._anatomy, self._given, self._vocab), run=run,
             table=frame(OWN, self._anatomy.n_layer, 0, readings),
         )  # fmt: skip
 
