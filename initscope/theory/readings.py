@@ -12,7 +12,8 @@ import numpy.typing as npt
 from initscope.theory import mlp
 from initscope.theory.block import Block, Stream, Trace
 from initscope.theory.kernels import Batch, Norm
-from initscope.theory.recursion import Return, Step
+from initscope.theory.recursion import Step
+from initscope.theory.retrace import Return
 from initscope.theory.returning import Gradients
 from initscope.theory.series import Series
 
@@ -116,9 +117,7 @@ def free(norm: Norm, width: int) -> float:
     return math.inf if norm.centred else width
 
 
-def _branch_ratios(
-    batch: Batch, trace: Trace, *, outputs: bool
-) -> Iterator[tuple[str, float]]:
+def _branch_ratios(batch: Batch, trace: Trace, *, outputs: bool) -> Iterator[tuple[str, float]]:
     factors = trace.layer.factors
     for site, added, onto, ratio in (
         ("attn_out", trace.mid, trace.pre, factors.branch_attn / factors.skip_attn),
