@@ -151,11 +151,7 @@ def test_every_rule_is_predicted_or_refused_in_words(rule: str) -> None:
 
 def beyond_theory(config: GPTConfig) -> bool:
     """Whether a model has a part that no formula is about."""
-    return (
-        config.norm == "output" or config.branches != "sequential" or config.embed_norm
-        or config.inner_norm or config.positions in {"sinusoidal", "alibi"}
-        or config.rope_share != 1
-    )  # fmt: skip
+    return config.positions == "alibi"
 
 
 # --- where it does not hold ---
