@@ -1,4 +1,4 @@
-"""Causal softmax attention on kernels, forward and backward (docs/theory.md, §5 and §8)."""
+"""Causal softmax attention on kernels, forward and backward (docs/theory.md, §5 and §9)."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Attention:
         smooth = attend @ v[..., :-1] @ attend.T
         excess = v[..., -1] - diagonal(v[..., :-1])
         mixed = pack(smooth, diagonal(smooth))
-        mixed[0] += common * np.einsum("abj,abj,j->ab", uneven, at.attend[at.lower], excess[0])
+        mixed[0] += common * np.einsum("abj,abj->ab", uneven, at.attend_lower * excess[0])
         if len(v) > 1:
             mixed[1] += (excess[1] @ attend.T)[at.lower] / at.seen[at.upper]
         return mixed

@@ -1,4 +1,4 @@
-"""How far single seeds scatter about a prediction: its band (docs/theory.md, §11)."""
+"""How far single seeds scatter about a prediction: its band (docs/theory.md, §12)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Head and loss on kernels (docs/theory.md, §9)."""
+"""Head and loss on kernels (docs/theory.md, §10)."""
 
 from __future__ import annotations
 

@@ -64,11 +64,9 @@ def together(v: Array, k: Array, attend: Array) -> Array:
 
 def at_key(at: Positions, flow: Array, uneven: Array) -> Array:
     """Gather what the pairs of queries beyond a key send to it (P,); ``flow`` is (P, P + 1)."""
-    pairs = flow[:, :-1]
-    gather = (at.gather, at.gather)
-    both = np.einsum("ab,abj,ja,jb->j", pairs, uneven[:, :-1], *gather, optimize=True)
-    back = flow[:, -1] - np.diagonal(pairs)
-    return both + np.einsum("ja,aj,a->j", at.gather_squares, uneven[:, -1], back)
+    both = np.einsum("abj,abj->j", flow[:, :-1, None] * uneven[:, :-1], at.gather_both)
+    back = flow[:, -1] - np.diagonal(flow[:, :-1])
+    return both + (at.gather_squares.T * uneven[:, -1] * back[:, None]).sum(axis=0)
 
 
 def diagonal(pairs: Array) -> Array:

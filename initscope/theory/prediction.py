@@ -73,7 +73,7 @@ def predict(
 
 
 SEEDS_OF_IDS = 8  # draws of ids that their scatter is taken from
-DEPTH_OF_IDS = 96  # blocks at most that it is followed through; it goes with the relative depth
+DEPTH_OF_IDS = 48  # blocks at most that it is followed through; it goes with the relative depth
 
 
 def _matches(config: GPTConfig, options: Options, seeds: Sequence[int]) -> list[Matches]:

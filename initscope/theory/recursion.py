@@ -3,7 +3,7 @@
 Up to depth ``EXACT`` every block is taken by itself. Deeper, where a layer changes the stream by
 about 1/layer of it, the change of one block in the middle of a stride stands for all of the
 stride, the midpoint rule: it errs by the square of the relative change over a stride, at most
-``CHANGE`` (docs/theory.md, §10).
+``CHANGE`` (docs/theory.md, §11).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from initscope.theory.kernels import own
 
 Array = npt.NDArray[np.floating[Any]]
 
-EXACT = 64
+EXACT = 48
 CHANGE = 1 / 10
 RELAXATION = 1 / 8
 RUNAWAY = 2.0  # growth in one block where an MLP adds more than in proportion, norm-free

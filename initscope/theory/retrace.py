@@ -1,7 +1,7 @@
 """From the last block back to the embedding, a block or a stride of them at a time.
 
 Over a stride of blocks alike a gradient grows as a power, its shape changes linearly; the middle
-of the stride stands for all of it (docs/theory.md, §10).
+of the stride stands for all of it (docs/theory.md, §11).
 """
 
 from __future__ import annotations

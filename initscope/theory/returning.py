@@ -1,4 +1,4 @@
-"""One block's gradient on kernels, and how that scatters on its way (docs/theory.md, §8, §11)."""
+"""One block's gradient on kernels, and how that scatters on its way (docs/theory.md, §9, §12)."""
 
 from __future__ import annotations
 
