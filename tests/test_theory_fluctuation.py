@@ -10,7 +10,7 @@ import pytest
 
 from initscope.options import Options
 from initscope.rules import config_for
-from initscope.theory import predict
+from initscope.theory import block, predict, start
 from initscope.theory.fluctuation import Lever, Response, Size, wishart
 
 DRAWS, WIDTH = 40_000, 24
@@ -61,12 +61,13 @@ def test_a_branch_that_reads_cosines_passes_on_their_deviation() -> None:
     drawn = kernels(size, 3)
     # All tokens' squares and all pairs' products, of many tokens: of two here, that share no own.
     square, product = drawn[:, 0, 0], drawn[:, 2, 3]
-    start = wishart(size, 2 / WIDTH)
-    start = start._replace(square=float(np.var(square)), shared=float(np.var(product)),
-                           cross=float(np.cov(square, product)[0, 1]))  # fmt: skip
+    before = wishart(size, 2 / WIDTH)._replace(
+        square=float(np.var(square)), shared=float(np.var(product)),
+        cross=float(np.cov(square, product)[0, 1]),
+    )  # fmt: skip
     deviation = product - size.cosine * square
     after = skip * square + gain.square * deviation, skip * product + gain.shared * deviation
-    said = start.after(size, gain, skip)
+    said = before.after(size, gain, skip)
     expected = np.cov(*after)
     assert said.square == pytest.approx(expected[0, 0], rel=1e-3)
     assert said.cross == pytest.approx(expected[0, 1], rel=1e-3)
@@ -74,7 +75,28 @@ def test_a_branch_that_reads_cosines_passes_on_their_deviation() -> None:
     # A lever on what leaves is a lever on what comes in.
     lever = Lever(1.3, 0.4, 0.0)
     back = lever.back(size, gain, skip)
-    assert start.product(back, back) == pytest.approx(said.product(lever, lever), rel=1e-9)
+    assert before.product(back, back) == pytest.approx(said.product(lever, lever), rel=1e-9)
+
+
+def test_what_fluctuation_changes_goes_as_one_over_the_width(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def first_gradients() -> list[float]:
+        options = Options(seq_len=32, depth_law=False, tokens="uniform")
+        shape = {"n_layer": 6, "vocab_size": 2**20}
+        return [
+            predict(config_for("xavier", n_embd=width, **shape), "xavier", options)
+            .select("resid_post", "backward", "variance").to_numpy()[0, 0]
+            for width in (512, 2048)
+        ]  # fmt: skip
+
+    followed = first_gradients()
+    for module in (block, start):
+        monkeypatch.setattr(module, "wishart", lambda size, _: wishart(size, 0.0))
+    left_out = first_gradients()
+    narrow, wide = (math.log(a / b) for a, b in zip(followed, left_out, strict=True))
+    assert narrow > 0.01  # several per cent that the limit of infinite width lacks
+    assert narrow / wide == pytest.approx(4, rel=0.1)
 
 
 def test_the_spread_goes_as_one_over_the_root_of_the_width() -> None:

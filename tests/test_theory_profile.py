@@ -193,3 +193,8 @@ def test_an_architecture_beyond_the_formulas_is_refused(monkeypatch: pytest.Monk
     with pytest.raises(UsageError, match="theory does not cover qk_norm = True"):
         predict(GPTConfig(**SHAPE, qk_norm=True))
     predict(GPTConfig(**SHAPE), options=Options(seq_len=8, depth_law=False))
+
+
+def test_positions_that_give_each_head_a_window_are_refused() -> None:
+    with pytest.raises(UsageError, match="positions alibi, only learned, rope, sinusoidal, none"):
+        predict(GPTConfig(**SHAPE, positions="alibi"))

@@ -21,12 +21,12 @@ Array = npt.NDArray[np.floating[Any]]
 class Mixed(NamedTuple):
     """What attention did at one layer: kernels at its sites, and how peaked it is.
 
-    ``query`` and ``key`` are as they meet (qk-norm applied), ``turned`` the key's pairs after
-    rotation. ``common`` (P, P + 1) is E Σ_j a_tj a_sj, and ``contrast`` what of it a softmax
-    passes back. ``far_key`` and ``far_value`` (P, P) are how far each key and value is from the
-    mean of those that a query sees, ``attend`` the mean weights, ``uneven`` (P, P + 1, P) how
-    those that two queries share differ over keys; ``between`` is of different keys what
-    ``contrast`` is of one. ``alike`` are relative variances of the distance: of a pair, of all.
+    ``query`` is as it meets keys (qk-norm applied). ``common`` (P, P + 1) is E Σ_j a_tj a_sj, and
+    ``contrast`` what of it a softmax passes back. ``far_key`` and ``far_value`` (P, P) are how far
+    each key and value is from the mean of those that a query sees, ``attend`` the mean weights,
+    ``uneven`` (P, P + 1, P) how those that two queries share differ over keys; ``between`` is of
+    different keys what ``contrast`` is of one. ``alike`` are relative variances of the distance:
+    of a pair, of all.
     """
 
     q: Array
@@ -34,7 +34,6 @@ class Mixed(NamedTuple):
     v: Array
     out: Array
     query: Array
-    turned: Array
     logit: Array
     common: Array
     contrast: Array
@@ -99,7 +98,7 @@ class Attention:
         # A query tilts its weights towards keys along it, and so moves the mean it takes.
         mixed += scale * query * between * outer(np.sqrt(tilt))
         return Mixed(
-            q, k, v, mixed, query, turned, logit, common, contrast, far_key, far_value,
+            q, k, v, mixed, query, logit, common, contrast, far_key, far_value,
             inverse, alike, attend, uneven, between,
         )  # fmt: skip
 

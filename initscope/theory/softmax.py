@@ -93,7 +93,7 @@ def responses(count: Array, taus: Sequence[float]) -> tuple[Array, Array, Array]
     others = np.where(n > 1, n / np.maximum(n - 1, 1e-9), 0.0)
     mean = others * (1 - 3 * two + 2 * three)
     squares = others * (1 - (2.5 * three - 1.5 * four) / two)
-    return tuple(np.clip(x, 0.0, 1.0) for x in (tilt, mean, squares))  # type: ignore[return-value]
+    return tilt, mean, squares
 
 
 def log_normaliser(count: Array, tau: float) -> Array:
