@@ -180,7 +180,7 @@ class _Depth:
             return None
         rough = end.moves.relative(self.block.size(end.kernel))
         gradient = self.ends.back(at_head, loss, rough)
-        way = self.ends.way(end.kernel, gradient, self.block.common(end))
+        way = self.ends.way(end, gradient, loss, self.block.common(end))
         for found in retrace.backward(self.block, gone.steps, gradient, way):
             record_gradients(self.series, self.block, found)
             gradient, way = found.gradients.pre, found.gradients.way

@@ -70,7 +70,9 @@ def _steady(block: Block, gradient: Array, found: Gradients) -> int:
 def _further(way: Way, before: Way, after: Way, blocks: float) -> Way:
     """Return the way after several blocks, each of which does to it what one did."""
     lever = way.lever.plus(after.lever, blocks).plus(before.lever, -blocks)
-    return Way(after.fresh, lever, way.spread + blocks * (after.spread - before.spread))
+    spread = way.spread + blocks * (after.spread - before.spread)
+    kept = after.repeats / before.repeats if before.repeats > 0 else 0.0
+    return Way(after.fresh, lever, spread, way.repeats * kept**blocks)
 
 
 def _powered(block: Block, gradient: Array, at: Array, found: Gradients, times: float) -> Array:

@@ -62,8 +62,12 @@ class Start:
         moves = wishart(self._size(self._looked_up), 2 / self.config.n_embd)
         if self.config.positions == "sinusoidal":  # waves are the same in every draw
             moves = moves.plus(wishart(self._size(self._waves), 2 / self.config.n_embd), -1.0)
-        twins = self.matches.twins * (self.wte * self.embed**2) ** 2
-        moves = moves._replace(apart=moves.apart + twins)
+        # Of the pairs that make up the mean product some share all of their token, others nothing.
+        token, within = (self.wte * self.embed**2) ** 2, self.matches.within
+        repeats = within * (1 - within) * token * 2 / self.config.n_embd
+        moves = moves._replace(
+            square=moves.square + repeats, apart=moves.apart + self.matches.twins * token
+        )
         kernel, mean = self._looked_up, self._wave_means
         if self.normed is None:
             return Stream(kernel, moves, mean)
