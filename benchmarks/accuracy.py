@@ -106,11 +106,9 @@ def _grid(args: argparse.Namespace) -> list[Request]:
     names = ("n_layer", "n_embd", "norm", "activation")
     shapes = itertools.product(args.depths, args.widths, args.norms, args.activations)
     more = {"vocab_size": args.vocab_size, "block_size": max(1024, args.seq_len)}
+    tokens = args.seq_len, args.batch, args.seeds
     return [
-        Request(
-            rule, {**dict(zip(names, values, strict=True)), **more}, args.seq_len, args.batch,
-            args.seeds,
-        )  # fmt: skip
+        Request(rule, {**dict(zip(names, values, strict=True)), **more}, *tokens)
         for values in shapes
         for rule in args.rules
     ]

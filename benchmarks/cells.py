@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from initscope.files import write_atomically
 from initscope.options import Options
+from initscope.profile import Profile
 from initscope.rules import config_for
 from initscope.sweep import inspect
 from initscope.theory import predict
@@ -100,17 +101,18 @@ def cells(store: Store, key: str) -> list[Cell]:
     predicted = predict(config_for(request.rule, **request.shape), request.rule, request.options())
     if predicted.run.remark:
         return []
-    made = []
-    for direction in DIRECTIONS:
-        found = np.array(store.models[key][direction])
-        said = predicted.select("resid_post", direction, "variance").to_numpy()[:, 0]
-        low, high = band(predicted, direction)
-        mean, spread = found.mean(axis=1), found.std(axis=1, ddof=1) / found.mean(axis=1)
-        made.append(
-            Cell(
-                request, direction, said / mean - 1, spread / np.sqrt(found.shape[1]),
-                (found >= low[:, None]) & (found <= high[:, None]), spread,
-                predicted.select("resid_post", direction, "spread").to_numpy()[:, 0],
-            )  # fmt: skip
-        )
-    return made
+    return [_cell(store, predicted, request, direction) for direction in DIRECTIONS]
+
+
+def _cell(store: Store, predicted: Profile, request: Request, direction: str) -> Cell:
+    found = np.array(store.models[request.key][direction])
+    said, deviation = (
+        predicted.select("resid_post", direction, name).to_numpy()[:, 0]
+        for name in ("variance", "spread")
+    )
+    low, high = band(predicted, direction)
+    mean = found.mean(axis=1)
+    spread = found.std(axis=1, ddof=1) / mean
+    covered = (found >= low[:, None]) & (found <= high[:, None])
+    noise = spread / np.sqrt(found.shape[1])
+    return Cell(request, direction, said / mean - 1, noise, covered, spread, deviation)

@@ -37,6 +37,13 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "mup": ("mup", {"activation": "silu", "tied": False}),
     "relu": ("kaiming", {"activation": "relu", "norm_kind": "rmsnorm"}),
     "geglu": ("nanogpt", {"activation": "geglu", "positions": "none"}),
+    "gpt-j": ("nanogpt", {"branches": "shared", "positions": "rope", "rope_share": 0.25}),
+    "neox": ("xavier", {"branches": "parallel", "positions": "rope", "rope_share": 0.25}),
+    "bloom": ("xavier", {"embed_norm": True}),
+    "olmo-2": ("xavier", {"norm": "output", "qk_norm": True, "norm_kind": "rmsnorm"}),
+    "sub-ln": ("xavier", {"inner_norm": True}),
+    "sinusoidal": ("nanogpt", {"positions": "sinusoidal"}),
+    "sinusoidal rms": ("xavier", {"positions": "sinusoidal", "norm_kind": "rmsnorm"}),
 }
 
 
@@ -91,6 +98,20 @@ def test_what_is_predicted_is_what_is_measured(
     name: str, site: str, direction: str, statistic: str
 ) -> None:
     assert off(name, site, direction, statistic) < 1
+
+
+@pytest.mark.parametrize(
+    ("name", "site", "direction"),
+    [("bloom", "norm_embed", "forward"), ("bloom", "norm_embed", "backward"),
+     ("bloom", "norm_embed", "weight_grad"), ("sub-ln", "norm_attn", "forward"),
+     ("sub-ln", "norm_attn", "backward"), ("sub-ln", "norm_attn", "weight_grad"),
+     ("sub-ln", "norm_mlp", "forward"), ("sub-ln", "norm_mlp", "backward"),
+     ("sub-ln", "norm_mlp", "weight_grad"), ("gpt-j", "norm_1", "backward"),
+     ("neox", "norm_2", "backward"), ("gpt-j", "norm_1", "weight_grad"),
+     ("gpt-j", "resid_mid", "backward"), ("olmo-2", "norm_1_out", "forward")],
+)  # fmt: skip
+def test_norms_that_few_models_have(name: str, site: str, direction: str) -> None:
+    assert off(name, site, direction, "second_moment") < 1
 
 
 @pytest.mark.parametrize("statistic", ["second_moment", "variance"])

@@ -151,11 +151,7 @@ def test_every_rule_is_predicted_or_refused_in_words(rule: str) -> None:
 
 def beyond_theory(config: GPTConfig) -> bool:
     """Whether a model has a part that no formula is about."""
-    return (
-        config.norm == "output" or config.branches != "sequential" or config.embed_norm
-        or config.inner_norm or config.positions in {"sinusoidal", "alibi"}
-        or config.rope_share != 1
-    )  # fmt: skip
+    return config.positions == "alibi"
 
 
 # --- where it does not hold ---
@@ -197,3 +193,8 @@ def test_an_architecture_beyond_the_formulas_is_refused(monkeypatch: pytest.Monk
     with pytest.raises(UsageError, match="theory does not cover qk_norm = True"):
         predict(GPTConfig(**SHAPE, qk_norm=True))
     predict(GPTConfig(**SHAPE), options=Options(seq_len=8, depth_law=False))
+
+
+def test_positions_that_give_each_head_a_window_are_refused() -> None:
+    with pytest.raises(UsageError, match="positions alibi, only learned, rope, sinusoidal, none"):
+        predict(GPTConfig(**SHAPE, positions="alibi"))

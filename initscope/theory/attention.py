@@ -1,4 +1,4 @@
-"""Causal softmax attention on kernels, forward and backward (docs/theory.md, §5 and §8)."""
+"""Causal softmax attention on kernels, forward and backward (docs/theory.md, §5 and §9)."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ import numpy.typing as npt
 from initscope.config import GPTConfig
 from initscope.theory.gains import Layer
 from initscope.theory.kernels import Batch, outer, own, pack
+from initscope.theory.keys import at_key, diagonal, distance, together, weighed
 from initscope.theory.softmax import softmax
 
 Array = npt.NDArray[np.floating[Any]]
-
-LARGEST = 2.0  # ln of a weight over the mean, beyond which one key would have most of it
 
 
 class Mixed(NamedTuple):
     """What attention did at one layer: kernels at its sites, and how peaked it is.
 
-    ``query`` and ``key`` are as they meet (qk-norm applied), ``turned`` the key's pairs after
-    rotation. ``common`` (P, P + 1) is E Σ_j a_tj a_sj, and ``contrast`` what of it a softmax
-    passes back. ``far_key`` and ``far_value`` (P, P) are how far each key and value is from the
-    mean of those that a query sees, ``attend`` the mean weights, ``uneven`` (P, P + 1, P) how
-    those that two queries share differ over keys; ``between`` is of different keys what
-    ``contrast`` is of one. ``alike`` are relative variances of the distance: of a pair, of all.
+    ``query`` is as it meets keys (qk-norm applied). ``common`` (P, P + 1) is E Σ_j a_tj a_sj, and
+    ``contrast`` what of it a softmax passes back. ``far_key`` and ``far_value`` (P, P) are how far
+    each key and value is from the mean of those that a query sees, ``attend`` the mean weights,
+    ``uneven`` (P, P + 1, P) how those that two queries share differ over keys; ``between`` is of
+    different keys what ``contrast`` is of one. ``alike`` are relative variances of the distance:
+    of a pair, of all.
     """
 
     q: Array
@@ -35,7 +34,6 @@ class Mixed(NamedTuple):
     v: Array
     out: Array
     query: Array
-    turned: Array
     logit: Array
     common: Array
     contrast: Array
@@ -80,13 +78,13 @@ class Attention:
         query, key, inverse = self._met(q, k)
         at, turned = self.batch.at, self._rotated(key)
         scale = layer.factors.attention**2
-        far_key = self._far(at.attend, own(key), turned[0])
+        far_key = distance(at.attend, own(key), turned[0])
         apart_key = (at.attend * far_key).sum(axis=1)
         square = np.maximum(scale * query[0] * apart_key[at.lower], 0.0)
         table, logit = softmax(tuple(at.seen)), np.sqrt(square[:, -1])
         tilt, mean, squares = table.responses(logit)
-        attend, uneven = self._weighed(far_key, apart_key, scale * query[0], (mean, squares))
-        far_value = self._far(attend, own(v), v[0, :, :-1])
+        attend, uneven = weighed(at, far_key, apart_key, scale * query[0], (mean, squares))
+        far_value = distance(attend, own(v), v[0, :, :-1])
         apart_value = (attend * far_value).sum(axis=1)
         seen = at.seen[at.lower] / at.seen[at.upper]
         spread = self._spread(alike[0])
@@ -95,12 +93,12 @@ class Attention:
         either = (np.sqrt(square[:, -1] * (1 + sign * spread)) for sign in (-1, 1))
         contrast[:, -1] = np.mean([table.contrast(tau) for tau in either], axis=0)
         mixed = self._average(v, common, attend, uneven)
-        between = self._between(v[..., :-1], turned, attend)
+        between = together(v[..., :-1], turned, attend)
         between += alike[0] * outer(np.sqrt(apart_key * apart_value))
         # A query tilts its weights towards keys along it, and so moves the mean it takes.
         mixed += scale * query * between * outer(np.sqrt(tilt))
         return Mixed(
-            q, k, v, mixed, query, turned, logit, common, contrast, far_key, far_value,
+            q, k, v, mixed, query, logit, common, contrast, far_key, far_value,
             inverse, alike, attend, uneven, between,
         )  # fmt: skip
 
@@ -125,39 +123,13 @@ class Attention:
         pairs = kernel[..., :-1]
         return pairs if self.rotation is None else pairs * self.rotation
 
-    def _far(self, attend: Array, singles: Array, pairs: Array) -> Array:
-        """Square distance of each key from the mean of those that a query sees (P, P)."""
-        toward = attend @ pairs
-        middle = (toward * attend).sum(axis=1)
-        far = np.maximum(singles - 2 * toward + middle[:, None], 0.0)
-        return np.where(attend > 0, far, 0.0)
-
-    def _weighed(
-        self, far: Array, mean: Array, query: Array, responses: tuple[Array, Array]
-    ) -> tuple[Array, Array]:
-        """Return the mean weights (P, P), and how uneven over keys those that two queries share.
-
-        The further a key is from the keys' mean, the more its logit varies, and the larger is its
-        mean weight, exp(τ_j²/2) over its mean.
-        """
-        at = self.batch.at
-        over = np.where(at.attend > 0, far - mean[:, None], 0.0)
-        here = query[:, -1:] * over / 2
-        more = np.exp(np.clip(responses[0][:, None] * here, -LARGEST, LARGEST))
-        more /= (at.attend * more).sum(axis=1, keepdims=True)
-        both = query[..., None] * over[at.lower]
-        both[:, :-1] += here[:, None] + here
-        both[:, -1] += 2 * here
-        both = np.exp(np.clip(responses[1][at.lower][..., None] * both, -LARGEST, LARGEST))
-        return at.attend * more, both
-
     def _average(self, v: Array, common: Array, attend: Array, uneven: Array) -> Array:
         """Average values: all pairs uniformly, and the excess of a key met with itself."""
         at = self.batch.at
         smooth = attend @ v[..., :-1] @ attend.T
-        excess = v[..., -1] - _diagonal(v[..., :-1])
-        mixed = pack(smooth, _diagonal(smooth))
-        mixed[0] += common * np.einsum("abj,abj,j->ab", uneven, at.attend[at.lower], excess[0])
+        excess = v[..., -1] - diagonal(v[..., :-1])
+        mixed = pack(smooth, diagonal(smooth))
+        mixed[0] += common * np.einsum("abj,abj->ab", uneven, at.attend_lower * excess[0])
         if len(v) > 1:
             mixed[1] += (excess[1] @ attend.T)[at.lower] / at.seen[at.upper]
         return mixed
@@ -184,7 +156,7 @@ class Attention:
         gather = mixed.attend.T * at.sizes[None, :] / at.sizes[:, None]
         smooth = gather @ pairs @ gather.T
         peaked = common * at.seen[at.upper]
-        here = _diagonal(pairs)
+        here = diagonal(pairs)
         # Two keys of one query share its weight, 1 - Σ a², among its t (t - 1) pairs.
         split = np.where(at.seen > 1, at.seen / np.maximum(at.seen - 1, 0.5), 0.0)
         apart = singles * 1.0
@@ -192,23 +164,11 @@ class Attention:
         off = (apart - here) @ at.gather_squares.T
         flow = pairs[0] * peaked[:, :-1]
         flow = np.column_stack([pairs[0] * peaked[:, :-1], peaked[:, -1] * singles[0]])
-        flow[:, -1] += np.diagonal(flow) - _diagonal(peaked) * here[0]
-        one = self._at_key(flow, mixed.uneven)
-        alone = _diagonal(smooth) + off
+        flow[:, -1] += np.diagonal(flow) - diagonal(peaked) * here[0]
+        one = at_key(at, flow, mixed.uneven)
+        alone = diagonal(smooth) + off
         alone[0] = one
         return pack(smooth + off[:, at.upper[:, :-1]], alone)
-
-    def _between(self, v: Array, k: Array, attend: Array) -> Array:
-        """Σ_jk a_tj a_sk cov(v_j, v_k) cov(k_j, k_k) over different keys (S, P, P + 1).
-
-        The covariances are about the means over what t and s see, since a softmax passes back
-        nothing that all keys share.
-        """
-        v_row, k_row = attend @ v, attend @ k
-        cross = (v_row * k_row) @ attend.T
-        smooth = attend @ (v * k) @ attend.T - cross - cross.transpose(0, 2, 1)
-        smooth += (v_row @ attend.T) * (k_row @ attend.T)
-        return pack(smooth, _diagonal(smooth))
 
     def _query(self, mixed: Mixed) -> Array:
         """Σ_jk a_tj a_sk cov(v_j, v_k) k_j·k_k, which multiplies the gradient at the queries."""
@@ -226,16 +186,9 @@ class Attention:
         flow = gradient * query * (mixed.contrast * at.seen[at.upper])
         # Of each query's keys what one gets the others together lose.
         far = mixed.uneven * mixed.far_value[at.lower]
-        one = self._at_key(flow, far)
-        others = self._at_key(flow / np.maximum(at.seen[at.lower] - 1, 0.5), far)
+        one = at_key(at, flow, far)
+        others = at_key(at, flow / np.maximum(at.seen[at.lower] - 1, 0.5), far)
         return np.column_stack([-others[at.upper[:, :-1]], one])
-
-    def _at_key(self, flow: Array, far: Array) -> Array:
-        """Gather what the pairs of queries beyond a key send to it (P,)."""
-        at, pairs = self.batch.at, flow[:, :-1]
-        both = np.einsum("ab,abj,ja,jb->j", pairs, far[:, :-1], at.gather, at.gather, optimize=True)
-        back = flow[:, -1] - np.diagonal(pairs)
-        return both + np.einsum("ja,aj,a->j", at.gather_squares, far[:, -1], back)
 
     def entropy(self, mixed: Mixed) -> float:
         """Mean entropy of the rows that see more than one key, over ln(keys)."""
@@ -256,8 +209,3 @@ def _rows_mean(values: Array, batch: Batch) -> float:
     weights = batch.at.sizes.copy()
     weights[0] -= 1
     return float(values @ weights / weights.sum())
-
-
-def _diagonal(pairs: Array) -> Array:
-    """The pairs within each bin (S, P), or (P,)."""
-    return np.diagonal(pairs[..., : pairs.shape[-2]], axis1=-2, axis2=-1)

@@ -1,11 +1,9 @@
-"""Embedding, head and loss on kernels (docs/theory.md, §1 and §9)."""
+"""Head and loss on kernels (docs/theory.md, §10)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,18 +11,17 @@ import numpy.typing as npt
 
 from initscope.config import GPTConfig
 from initscope.rules.core import Rule
-from initscope.sites import Parameter, embedding_parameters, head_parameters, model_site
+from initscope.sites import head_parameters, model_site
 from initscope.theory.block import Stream
-from initscope.theory.fluctuation import Lever, Size, wishart
+from initscope.theory.fluctuation import Lever
 from initscope.theory.gains import Map, variance
 from initscope.theory.kernels import Batch, Norm, Normed, own
 from initscope.theory.matches import Matches
 from initscope.theory.returning import Way
 from initscope.theory.softmax import log_normaliser, participation
+from initscope.theory.start import Start, norm_map
 
 Array = npt.NDArray[np.floating[Any]]
-
-WAVES = 10_000.0  # period of the slowest sinusoid, over 2π (Vaswani et al. 2017)
 
 
 class Loss(NamedTuple):
@@ -50,12 +47,9 @@ class Ends:
     config: GPTConfig
     batch: Batch
     matches: Matches
-    wte: float
-    wpe: float
+    start: Start
     head: float
     gain: Map
-    first: Map
-    embed: float
     logits: float
 
     @classmethod
@@ -65,86 +59,18 @@ class Ends:
         Raises:
             UsageError: for a draw that theory does not cover.
         """
-        before, after = embedding_parameters(config), head_parameters(config)
-        wte = variance(before, rule, "wte")
+        after, start = head_parameters(config), Start.of(config, rule, batch, matches)
         return cls(
-            config=config, batch=batch, matches=matches, wte=wte,
-            wpe=variance(before, rule, "wpe"),
-            head=wte if config.tied else variance(after, rule, "head"),
-            gain=_norm_map(after, rule), first=_norm_map(before, rule),
-            embed=rule.multipliers(model_site(config, -1)).embed,
+            config=config, batch=batch, matches=matches, start=start,
+            head=start.wte if config.tied else variance(after, rule, "head"),
+            gain=norm_map(after, rule),
             logits=rule.multipliers(model_site(config, config.n_layer)).logits,
         )  # fmt: skip
-
-    @cached_property
-    def start(self) -> Stream:
-        """The stream before the first block."""
-        moves = wishart(self._size(self._looked_up), 2 / self.config.n_embd)
-        if self.config.positions == "sinusoidal":  # waves are the same in every draw
-            moves = moves.plus(wishart(self._size(self._waves), 2 / self.config.n_embd), -1.0)
-        twins = self.matches.twins * (self.wte * self.embed**2) ** 2
-        moves = moves._replace(apart=moves.apart + twins)
-        kernel, mean = self._looked_up, self._wave_means
-        if self.normed is None:
-            return Stream(kernel, moves, mean)
-        size = self._size(kernel)
-        ratio = self.batch.mean(self.normed.kernel) / max(size.square, 1e-300)
-        mean = 0.0 if self.norm.centred else mean * self.normed.inverse
-        return Stream(self.normed.kernel, moves.normed(size, ratio), mean)
-
-    @cached_property
-    def normed(self) -> Normed | None:
-        """What a norm makes of the embedding."""
-        if not self.config.embed_norm:
-            return None
-        return self.norm.forward(self._looked_up, self.first, mean=self._wave_means)
-
-    @cached_property
-    def _looked_up(self) -> Array:
-        """The embedding's kernel: two tokens share it if they match, two places never."""
-        size = len(self.batch.at.start)
-        kernel = np.empty((min(self.batch.sequences, 2), size, size + 1))
-        kernel[0, :, :-1] = self.wte * self.matches.within
-        kernel[0, :, -1] = self.wte + self.wpe
-        if len(kernel) > 1:
-            kernel[1, :, :-1] = self.wte * self.matches.across
-            kernel[1, :, -1] = self.wte * self.matches.across + self.wpe
-        return kernel * self.embed**2 + self._waves
-
-    @cached_property
-    def _waves(self) -> Array:
-        """Kernel of the sinusoids: half the mean cosine of the angle between two positions."""
-        size = len(self.batch.at.start)
-        kernel = np.zeros((min(self.batch.sequences, 2), size, size + 1))
-        if self.config.positions == "sinusoidal":
-            pairs = self.batch.at.turned(self.config.n_embd, WAVES)
-            kernel += np.column_stack([pairs, np.ones(size)]) / 2
-        return kernel
-
-    @cached_property
-    def _wave_means(self) -> Array | float:
-        """Mean over the features of the sinusoids at each position (P,)."""
-        if self.config.positions != "sinusoidal":
-            return 0.0
-        return self.batch.at.waves(self.config.n_embd, WAVES)
-
-    def _size(self, kernel: Array) -> Size:
-        return Size(self.batch.mean(kernel), self.batch.between(kernel))
 
     @property
     def token(self) -> float:
         """What the embedding of a token is multiplied by before the first block."""
-        if self.normed is None:
-            return self.embed
-        inverse = float(self.normed.inverse @ self.batch.at.single)
-        return self.embed * inverse * math.sqrt(self.first.scale)
-
-    def before_norm(self, gradient: Array) -> Array:
-        """Pass the gradient of the first block's input back to the tables."""
-        if self.normed is None:
-            return gradient
-        passed = self.norm.backward(gradient, self.normed, self.first)
-        return passed * (1 + 2 / self.config.n_embd)
+        return self.start.token
 
     def loss(self, end: Stream, skipped: float) -> Loss:
         """Return the loss on the last block's kernel.
@@ -162,7 +88,7 @@ class Ends:
         token = np.zeros_like(square)
         if self.config.tied:
             inverse = 1.0 if normed is None else normed.inverse * math.sqrt(self.gain.scale)
-            token = self.logits * width * self.wte * self.token * skipped * inverse + token
+            token = self.logits * width * self.start.wte * self.token * skipped * inverse + token
         one = float(square @ self.batch.at.single)
         others = log_normaliser(np.array(vocabulary - 1.0), math.sqrt(one))
         rest = others + (square - one) / 2  # positions hardly differ after a norm
@@ -202,7 +128,9 @@ class Ends:
         """Return the kernel of the loss's gradient at the head's input, Σ_v (p_v - [v = y]) w_v."""
         along: Array | float = 0.0
         if self.config.tied:
-            along = np.clip(self.wte * self.token**2 / np.maximum(own(stream), 1e-300), 0.0, 1.0)
+            along = np.clip(
+                self.start.wte * self.token**2 / np.maximum(own(stream), 1e-300), 0.0, 1.0
+            )
         return self.logits**2 * self.head * self.errors(loss, along)
 
     def _guessed(self, loss: Loss) -> Array:
@@ -213,11 +141,11 @@ class Ends:
     def looked_up(self, gradient: Array) -> float:
         """Mean square of the token table's gradient from its lookups: tokens alike add up."""
         batch, found = self.batch, self.matches
-        gradient = self.before_norm(gradient)
+        gradient = self.start.before_norm(gradient)
         shares = np.zeros_like(gradient)
         shares[0, :, :-1], shares[0, :, -1] = found.within, 1.0
         shares[1:] = found.across
-        return self.embed**2 * batch.total(gradient, shares) / self.config.vocab_size
+        return self.start.embed**2 * batch.total(gradient, shares) / self.config.vocab_size
 
     def unembedded(self, loss: Loss) -> float:
         """Mean square of the head's gradient."""
@@ -231,20 +159,15 @@ class Ends:
         passed = self.norm.backward(gradient, loss.normed, self.gain)
         return passed * (1 + rough)
 
-    def way(self, stream: Array, gradient: Array, common: float) -> Way:
+    def way(self, end: Stream, gradient: Array, loss: Loss, common: float) -> Way:
         """Return how the gradient comes to the last block's end: the final norm divides it.
 
         ``common`` is the relative variance of the stream's mean square over all tokens.
         """
-        square = self.batch.mean(stream)
-        spread = 2 / self.config.n_embd * self.batch.coherence(gradient)
+        square, within = self.batch.mean(end.kernel), self.matches.within
+        alike = (1 - loss.taken) ** 2 @ self.batch.at.single
+        repeats = within * (1 - within) * float(alike) ** 2
+        spread = 2 / self.config.n_embd * (self.batch.coherence(gradient) + repeats)
         if not self.config.final_norm or square <= 0:
-            return Way(1.0, Lever(0.0, 0.0, 0.0), spread)
-        return Way(1.0, Lever(1 / square, 0.0, 1 / square), spread + common)
-
-
-def _norm_map(parameters: Sequence[Parameter], rule: Rule) -> Map:
-    """Return the gain and bias of the norm among parameters outside the blocks."""
-    gains = [rule.draw(p.site) for p in parameters if p.site.role == "norm_gain"]
-    square = gains[0].std ** 2 + gains[0].mean ** 2 if gains else 1.0
-    return Map(square, variance(parameters, rule, "norm_bias"))
+            return Way(1.0, Lever(0.0, 0.0, 0.0), spread, repeats)
+        return Way(1.0, Lever(1 / square, 0.0, 1 / square), spread + common, repeats)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.floating[Any]]
 
 TERMS = 40
+DIGITS = 3  # of a variance, of which the fourth moment needs to be known
 # The trapezoidal rule, which for analytic functions converges exponentially (Trefethen &
 # Weideman 2014): at this step to 1e-8 while the standard deviation is below 60.
 _Z = np.linspace(-10.0, 10.0, 1001)
@@ -44,9 +45,7 @@ class Expansion:
 
     def peaked(self, variance: float) -> tuple[float, float]:
         """E φ(u)⁴ / (E φ(u)²)² for Var u = ``variance``, and of the slope; 3 where φ is 0."""
-        squares = (values**2 for values in self.function(np.sqrt(variance) * _Z))
-        value, slope = (_fourth(square) for square in squares)
-        return value, slope
+        return _peaked(self.function, float(f"{variance:.{DIGITS}g}"))
 
     def dual(self, a: Array, b: Array, c: Array) -> tuple[Array, Array]:
         """E φ(u)φ(v) and E φ'(u)φ'(v); the variances broadcast with the covariance c."""
@@ -58,6 +57,14 @@ class Expansion:
         values = self.function(np.sqrt(variances)[:, None] * _Z)
         one, two = (_mehler(value, left, right, r) for value in values)
         return one, two
+
+
+@lru_cache(maxsize=1024)
+def _peaked(
+    function: Callable[[Array], tuple[Array, Array]], variance: float
+) -> tuple[float, float]:
+    value, slope = (_fourth(values**2) for values in function(np.sqrt(variance) * _Z))
+    return value, slope
 
 
 def _fourth(square: Array) -> float:

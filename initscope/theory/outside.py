@@ -22,10 +22,11 @@ def record_embedding(
     series: Series, block: Block, ends: Ends, back: tuple[Array, float] | None
 ) -> None:
     """Record what precedes the blocks; ``back`` is the gradient there, and its spread."""
-    batch, width, start = ends.batch, ends.config.n_embd, ends.start
+    batch, width, first = ends.batch, ends.config.n_embd, ends.start
+    start = first.stream
     positions = np.broadcast_to(start.mean, len(batch.at.start))
-    features = width if ends.normed is None else free(ends.norm, width)
-    sites = ["embed"] if ends.normed is None else ["norm_embed", "embed"]
+    features = width if first.normed is None else free(ends.norm, width)
+    sites = ["embed"] if first.normed is None else ["norm_embed", "embed"]
     for site in sites:
         one = Activation(site, start.kernel, features, positions)
         series.add(-1, site, "forward", **moments(batch, one))
@@ -37,15 +38,15 @@ def record_embedding(
         return
     series.add(-1, "embed", "backward", spread=back[1])
     gradient = back[0]
-    if ends.normed is not None:
-        _record_norm(series, ends, "norm_embed", -1, (gradient, start.kernel, ends.first))
-    gradient = ends.before_norm(gradient)
+    if first.normed is not None:
+        _record_norm(series, ends, "norm_embed", -1, (gradient, start.kernel, first.first))
+    gradient = first.before_norm(gradient)
     if ends.config.positions == "learned":
         same = batch.sequences * float(gradient[0, :, -1] @ batch.at.single)
         if len(gradient) > 1:
             across = float(gradient[1, :, -1] @ batch.at.single)
             same += batch.sequences * (batch.sequences - 1) * across
-        square = ends.embed**2 * same * batch.at.length / ends.config.block_size
+        square = first.embed**2 * same * batch.at.length / ends.config.block_size
         series.add(-1, "wpe", "weight_grad", second_moment=square)
 
 

@@ -64,6 +64,16 @@ class Positions:
         return self.attend.T * self.sizes[None, :] / self.sizes[:, None]
 
     @cached_property
+    def gather_both(self) -> Array:
+        """Products of :attr:`gather` for two bins of queries and a key (P, P, P)."""
+        return self.gather.T[:, None] * self.gather.T
+
+    @cached_property
+    def attend_lower(self) -> Array:
+        """:attr:`attend` of the earlier of two bins of queries (P, P + 1, P)."""
+        return self.attend[self.lower]
+
+    @cached_property
     def gather_squares(self) -> Array:
         """As :attr:`gather`, of 1/t²."""
         keys = np.arange(1.0, self.length + 1)[:, None]

@@ -17,7 +17,7 @@ from initscope.rules import config_for, get_rule
 from initscope.rules.core import Rule
 from initscope.rules.variants import zeros_perturbed
 from initscope.sites import embedding_parameters, head_parameters
-from initscope.theory import coverage, recursion
+from initscope.theory import coverage, recursion, retrace
 from initscope.theory.block import Block
 from initscope.theory.ends import Ends
 from initscope.theory.gains import Gains
@@ -79,7 +79,7 @@ def predict(
 
 
 SEEDS_OF_IDS = 8  # draws of ids that their scatter is taken from
-DEPTH_OF_IDS = 96  # blocks at most that it is followed through; it goes with the relative depth
+DEPTH_OF_IDS = 48  # blocks at most that it is followed through; it goes with the relative depth
 
 
 def _matches(config: GPTConfig, options: Options, seeds: Sequence[int]) -> list[Matches]:
@@ -153,7 +153,7 @@ class _Depth:
         self.gains, self.block = Gains(config, rule), Block(config, pairs)
         self.ends = Ends.of(config, rule, pairs, found)
         self._prescribed()
-        gone = recursion.forward(self.block, self.gains, State(self.ends.start, 1.0))
+        gone = recursion.forward(self.block, self.gains, State(self.ends.start.stream, 1.0))
         self.remark, self.last = gone.remark, gone.steps[-1].stop - 1 if gone.steps else -1
         for step in gone.steps:
             record_activations(self.series, self.block, step)
@@ -186,8 +186,8 @@ class _Depth:
             return None
         rough = end.moves.relative(self.block.size(end.kernel))
         gradient = self.ends.back(at_head, loss, rough)
-        way = self.ends.way(end.kernel, gradient, self.block.common(end))
-        for found in recursion.backward(self.block, gone.steps, gradient, way):
+        way = self.ends.way(end, gradient, loss, self.block.common(end))
+        for found in retrace.backward(self.block, gone.steps, gradient, way):
             record_gradients(self.series, self.block, found)
             gradient, way = found.gradients.pre, found.gradients.way
         record_ends(self.series, self.ends, loss, gradient)

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from initscope.theory import mlp
 from initscope.theory.block import Block, Stream, Trace
 from initscope.theory.kernels import Batch, Norm
-from initscope.theory.recursion import Return, Step
+from initscope.theory.recursion import Step
+from initscope.theory.retrace import Return
 from initscope.theory.returning import Gradients
 from initscope.theory.series import Series
 
@@ -184,12 +185,12 @@ def _weights(block: Block, trace: Trace, g: Gradients) -> Iterator[tuple[str, fl
             yield f"{label}.bias", total(gradient, np.ones_like(gradient))
     if "k.bias" in block.labels:
         yield "k.bias", 0.0  # what all keys share passes no softmax
-    for label, gradient, normed in (
+    for label, at, normed in (
         ("norm_1", g.norm_1, trace.norm_1), ("norm_2", g.norm_2, trace.norm_2),
         ("norm_attn", g.inner_1, trace.mid.inner), ("norm_mlp", g.inner_2, trace.post.inner),
     ):  # fmt: skip
-        if normed is not None and gradient is not None:
-            yield from _norm(block, trace, label, gradient, normed.kernel)
+        if normed is not None and at is not None:
+            yield from _norm(block, trace, label, at, normed.kernel)
 
 
 def _mirrored(block: Block, trace: Trace, query: float) -> float:

@@ -1,15 +1,14 @@
-"""From the embedding to the last block and back, a block or a stride of them at a time.
+"""From the embedding to the last block, a block or a stride of them at a time.
 
 Up to depth ``EXACT`` every block is taken by itself. Deeper, where a layer changes the stream by
 about 1/layer of it, the change of one block in the middle of a stride stands for all of the
 stride, the midpoint rule: it errs by the square of the relative change over a stride, at most
-``CHANGE`` (docs/theory.md, §10).
+``CHANGE`` (docs/theory.md, §11).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,14 +19,12 @@ from initscope.theory.block import Block, Stream, Trace
 from initscope.theory.fluctuation import Fluctuation
 from initscope.theory.gains import Gains
 from initscope.theory.kernels import own
-from initscope.theory.returning import Gradients, Returning, Way
 
 Array = npt.NDArray[np.floating[Any]]
 
-EXACT = 64
+EXACT = 48
 CHANGE = 1 / 10
 RELAXATION = 1 / 8
-TURN = 1 / 8
 RUNAWAY = 2.0  # growth in one block where an MLP adds more than in proportion, norm-free
 FEEDBACK = 0.5  # std of the logits, beyond which a norm-free stream's growth feeds on itself
 LARGEST = 1e37  # beyond, float32 holds no activation's square
@@ -76,18 +73,6 @@ class Forward:
     steps: list[Step]
     end: State
     remark: str = ""
-
-
-class Return(NamedTuple):
-    """A layer on the way back (a stride's middle): its kernels and gradients.
-
-    ``spread`` is the variance of ln of the gradient's mean square behind the block.
-    """
-
-    place: float
-    trace: Trace
-    gradients: Gradients
-    spread: float
 
 
 def forward(block: Block, gains: Gains, state: State) -> Forward:
@@ -217,52 +202,3 @@ def _limit(block: Block, step: Step) -> str:
     if not own(after).max() < LARGEST:
         return f"the stream leaves float32 in layer {step.start}"
     return ""
-
-
-def backward(block: Block, steps: list[Step], gradient: Array, way: Way) -> Iterator[Return]:
-    """Carry the gradient's kernel back to the embedding, from the last layer to the first."""
-    returning = Returning(block)
-    for step in reversed(steps):
-        last = step.stop - 1
-        while last >= step.start:
-            found, at = returning.backward(gradient, way, step.trace), way
-            size = min(last - step.start + 1, _steady(block, gradient, found))
-            if size == 1:
-                gradient = found.pre
-            else:
-                at = _further(way, way, found.way, (size - 1) / 2)
-                middle = _powered(block, gradient, gradient, found, (size - 1) / 2)
-                found = returning.backward(middle, at, step.trace)
-                gradient = _powered(block, gradient, middle, found, size)
-            way = _further(way, at, found.way, size)
-            yield Return(last - (size - 1) / 2, step.trace, found._replace(way=way), at.spread)
-            last -= size
-
-
-def _turned(block: Block, gradient: Array, found: Gradients) -> tuple[float, Array]:
-    """Return by how much a block multiplies a gradient's size, and changes its shape."""
-    before, after = block.batch.mean(gradient), block.batch.mean(found.pre)
-    if before <= 0 or after <= 0:
-        return 0.0, np.zeros_like(gradient)
-    return after / before, found.pre / after - gradient / before
-
-
-def _steady(block: Block, gradient: Array, found: Gradients) -> int:
-    """Return over how many blocks alike a gradient's shape changes little."""
-    change = float(np.abs(_turned(block, gradient, found)[1]).max())
-    return max(1, int(min(TURN / max(change, 1e-9), 1e6)))
-
-
-def _further(way: Way, before: Way, after: Way, blocks: float) -> Way:
-    """Return the way after several blocks, each of which does to it what one did."""
-    lever = way.lever.plus(after.lever, blocks).plus(before.lever, -blocks)
-    return Way(after.fresh, lever, way.spread + blocks * (after.spread - before.spread))
-
-
-def _powered(block: Block, gradient: Array, at: Array, found: Gradients, times: float) -> Array:
-    """Pass a gradient through a block several times: its size as a power, its shape linearly.
-
-    ``found`` is what the block makes of the gradient ``at``.
-    """
-    rate, turned = _turned(block, at, found)
-    return rate**times * (gradient + times * block.batch.mean(gradient) * turned)

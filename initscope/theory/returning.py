@@ -1,4 +1,4 @@
-"""One block's gradient on kernels, and how that scatters on its way (docs/theory.md, §8, §11)."""
+"""One block's gradient on kernels, and how that scatters on its way (docs/theory.md, §9, §12)."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ class Way(NamedTuple):
     ``fresh`` is the part of it that did not come back over a skip; ``lever`` what the stream's
     deviation here does to it, through the norms that it has passed: they divide by a stream that
     this one is part of. ``spread`` is the variance between draws of ln of its mean square over
-    all tokens.
+    all tokens, ``repeats`` that over pairs of tokens of their gradients' cosine, as targets that
+    repeat make some alike.
     """
 
     fresh: float
     lever: Lever
     spread: float
+    repeats: float
 
 
 class Gradients(NamedTuple):
@@ -95,7 +97,7 @@ class Returning:
         mid = skip if beside else skip + second
         way = way._replace(lever=at.lever)
         if not beside:
-            way = self._met(way.spread, (second, mid), at, trace.post, rough)
+            way = self._met(way, (second, mid), at, trace.post, (rough, 1.0))
         skip, out = self._split(mid, way, trace.mid, layer, "norm_1")
         inner_1, attn = self._inner(
             out * layer.maps["attn_out"].scale, trace.mid, layer, "norm_attn",
@@ -112,7 +114,7 @@ class Returning:
         rough = mlp.VALUES / self.config.n_embd
         return Gradients(
             gradient, down, inner_2, returned, returned.x, mid, out, inner_1, attn, passed,
-            norm_1, pre, self._met(way.spread, (branch, pre), at, trace.mid, rough),
+            norm_1, pre, self._met(way, (branch, pre), at, trace.mid, (rough, 0.0)),
         )  # fmt: skip
 
     def _hidden(self, trace: Trace) -> float:
@@ -144,14 +146,26 @@ class Returning:
         return self.batch.mean(weighed) / whole if whole > 0 else 0.0
 
     def _met(
-        self, spread: float, gradients: tuple[Array, Array], at: _Place, added: Added, rough: float
+        self,
+        way: Way,
+        gradients: tuple[Array, Array],
+        at: _Place,
+        added: Added,
+        within: tuple[float, float],
     ) -> Way:
-        """Return the way of a gradient where branch and skip have met."""
+        """Return the way of a gradient where branch and skip have met.
+
+        ``within`` is the variance that the branch's inner weights bring in, and how much of what
+        repeated targets make alike it keeps: attention mixes it away.
+        """
         branch, total = gradients
+        rough, kept = within
         whole = self.batch.mean(total)
         part = self.batch.mean(branch) / whole if whole > 0 else 1.0
-        drawn = part * (2 - part) * 2 / self.config.n_embd * self.batch.coherence(total)
-        drawn += part**2 * rough * self.batch.coherence(branch)
+        repeats = way.repeats * (1 - part + kept * part) ** 2
+        alike = self.batch.coherence(total) + repeats
+        drawn = part * (2 - part) * 2 / self.config.n_embd * alike
+        drawn += part**2 * rough * (self.batch.coherence(branch) + kept * way.repeats)
         if self.config.norm == "post":
             drawn += added.drift
         elif self.config.norms_output:
@@ -159,7 +173,7 @@ class Returning:
         own = at.branch.scaled(part)
         moves = at.moves._replace(own=at.moves.own / self.batch.at.length)
         drawn += at.repeated * (moves.product(own, own) + 2 * moves.product(own, at.lever))
-        return Way(part, at.lever.plus(own), spread + max(drawn, 0.0))
+        return Way(part, at.lever.plus(own), way.spread + max(drawn, 0.0), repeats)
 
     def _before_back(self, gradient: Array, trace: Trace, name: str, at: _Place) -> Array:
         """Pass a branch's gradient back through the norm that precedes it.

@@ -87,13 +87,13 @@ def responses(count: Array, taus: Sequence[float]) -> tuple[Array, Array, Array]
     two, three, four = (
         np.stack([_power_sum(n, tau, power) for tau in taus], axis=1) for power in (2, 3, 4)
     )
-    slope = np.gradient(two, np.square(taus), axis=1, edge_order=2) if len(taus) > 2 else two
+    slope = np.gradient(two, np.square(taus), axis=1, edge_order=2)
     slope[:, 0] = ((1 - 1 / n) / n)[:, 0]
     tilt = 1 - two - 2 * (two - three) + 2 * slope
     others = np.where(n > 1, n / np.maximum(n - 1, 1e-9), 0.0)
     mean = others * (1 - 3 * two + 2 * three)
     squares = others * (1 - (2.5 * three - 1.5 * four) / two)
-    return tuple(np.clip(x, 0.0, 1.0) for x in (tilt, mean, squares))  # type: ignore[return-value]
+    return tilt, mean, squares
 
 
 def log_normaliser(count: Array, tau: float) -> Array:
@@ -157,8 +157,9 @@ class Softmax:
     def responses(self, tau: Array) -> tuple[Array, Array, Array]:
         """:func:`responses` for each row at its τ, three (P,)."""
         rows = np.arange(len(tau))
-        tilt, mean, squares = self._tilt, self._mean_weight, self._own_weight
-        return self._at(tilt, rows, tau), self._at(mean, rows, tau), self._at(squares, rows, tau)
+        tables = (self._tilt, self._mean_weight, self._own_weight)
+        tilt, mean, own = (np.clip(self._at(table, rows, tau), 0.0, 1.0) for table in tables)
+        return tilt, mean, own
 
     def entropy(self, tau: Array) -> Array:
         """Mean entropy over ln(keys) for each row at its τ (P,)."""
