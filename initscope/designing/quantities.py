@@ -132,6 +132,8 @@ def expected(predicted: Profile, name: str, depth: int = 0, seeds: int = 1) -> t
     that holds: for the shares, without a norm, and for the gradient's ratio under post-norm.
     """
     depth = depth or predicted.config.n_layer
+    if {"none": True, "post": name == "gradient_ratio"}.get(predicted.config.norm):
+        return math.nan, math.nan
     middle = value(predicted, name, depth)
     scatter = spread(predicted, name, depth)
     error = MODEL_ERROR["backward" if name == "gradient_ratio" else "forward"]
@@ -147,8 +149,7 @@ def spread(predicted: Profile, name: str, depth: int) -> float:
         "growth": [("resid_post", "forward", -1), ("embed", "forward", 0)],
         "gradient_ratio": [("resid_post", "backward", -1), ("resid_pre", "backward", 0)],
     }.get(name)
-    scatters = {"none": True, "post": name == "gradient_ratio"}
-    if ends is None or scatters.get(predicted.config.norm):
+    if ends is None:
         return math.nan
     spreads = (
         predicted.select(site, direction, "spread", n_layer=depth).to_numpy(float)[place, 0]

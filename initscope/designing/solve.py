@@ -38,7 +38,9 @@ class Problem:
         self.turned = dict(self._turned())
 
     def _profile(self, values: Values) -> Profile:
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # far beyond what is wanted
+        with np.errstate(
+            over="ignore", invalid="ignore", divide="ignore"
+        ):  # far beyond what is wanted
             return predict(self.config, self.knobs.rule("designed", values, EXACT), self.options)
 
     def _turned(self) -> Iterator[tuple[str, Callable[[Profile], float]]]:
