@@ -44,9 +44,8 @@ def test_an_mlp_alone_adds_half_its_gain_under_relu(variance: float) -> None:
     embedding = 2 * 0.02**2
     up = width * 0.02**2
     # The norm's ε counts beside an embedding this small; it is added before the root.
-    shrunk = [
-        q / (q + 1e-5) for q in np.linspace(embedding, variance, found.config.n_layer + 1)[:-1]
-    ]
+    stream = np.linspace(embedding, variance, found.config.n_layer + 1)[:-1]
+    shrunk = stream / (stream + 1e-5)
     per_unit = hidden * up / 2 * shrunk.sum()
     expected = math.sqrt((variance - embedding) / per_unit)
     assert formula_at(found, "residual.std") == pytest.approx(expected, rel=1 / width + ROUNDED)
