@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import initscope.sweep
-from command_line import ROOT, Command, contents, in_process
+from command_line import ROOT, Command, contents
 
 SIZES = ("--n-layer", "3", "--n-embd", "32", "--vocab-size", "64", "--seq-len", "8")
 CALL = ("design", *SIZES, "--final-variance", "0.5")
@@ -21,13 +21,9 @@ PREDICTED = (*CALL, "--no-measure")
 
 
 @pytest.fixture
-def cli(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
+def cli(cli: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
     monkeypatch.setenv("COLUMNS", "80")
-    call = in_process(tmp_path, monkeypatch, capsys)
-    monkeypatch.setenv("COLUMNS", "80")
-    return call
+    return cli
 
 
 def test_the_settings_are_on_stdout_and_the_table_beside_them(cli: Command) -> None:

@@ -8,14 +8,7 @@ from typing import NoReturn
 
 import pytest
 
-from command_line import TINY, Command, contents, in_process
-
-
-@pytest.fixture
-def cli(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    return in_process(tmp_path, monkeypatch, capsys)
+from command_line import TINY, Command, contents
 
 
 @pytest.fixture
