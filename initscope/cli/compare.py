@@ -10,7 +10,6 @@ from initscope.cli.naming import find_rule
 from initscope.cli.output import Output, announce, progress
 from initscope.cli.own import Own
 from initscope.cli.signature import with_options
-from initscope.cli.view import view
 
 
 def compare(
@@ -38,7 +37,7 @@ def compare(
         profiles = measure(configs, found, options, report=report)
 
     verdicts = [judge(profile) for profile in profiles]
-    output.write(profiles, lambda: view(profiles, verdicts, all_layers=output.all_layers))
+    output.write(profiles, verdicts)
 
 
 def _compare_own(
@@ -53,7 +52,7 @@ def _compare_own(
 
         profiles = [subject.inspect(options, report) for subject in subjects]
     verdicts = [judge(profile) for profile in profiles]
-    output.write(profiles, lambda: view(profiles, verdicts, all_layers=output.all_layers))
+    output.write(profiles, verdicts)
 
 
 command = with_options(compare)

@@ -12,7 +12,6 @@ from initscope.cli.naming import find_rule
 from initscope.cli.output import Output, announce, progress, show
 from initscope.cli.own import Own
 from initscope.cli.signature import with_options
-from initscope.cli.view import view
 
 
 def inspect(
@@ -47,7 +46,7 @@ def inspect(
         if remedy and verdict.broken:
             verdict = with_remedy(verdict, found, config, options, report=report)
 
-    output.write([profile], lambda: view([profile], [verdict], all_layers=output.all_layers))
+    output.write([profile], [verdict])
 
 
 def _inspect_own(own: Own, shape: Shape, measurement: Measurement, output: Output) -> None:
@@ -65,7 +64,7 @@ def _inspect_own(own: Own, shape: Shape, measurement: Measurement, output: Outpu
 
         profile = subject.inspect(options, report)
     verdict = judge(profile)
-    output.write([profile], lambda: view([profile], [verdict], all_layers=output.all_layers))
+    output.write([profile], [verdict])
 
 
 command = with_options(inspect)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Option
 
+from initscope.cli.view import view
 from initscope.errors import UsageError
 from initscope.files import STDOUT, check_writable, deliver
 from initscope.store import check_saving, encode
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from initscope.options import Options
     from initscope.profile import Profile
+    from initscope.verdict import Verdict
 
 _OUT: dict[str, Any] = {"rich_help_panel": "Output"}
 PLOTS = (".png", ".svg", ".pdf")
@@ -70,7 +72,7 @@ class Output:
                 raise UsageError(f"--plot {self.plot}: a figure's file ends in {', '.join(PLOTS)}")
             check_writable(self.plot, binary=True)
 
-    def write(self, profiles: Sequence[Profile], table: Callable[[], RenderableType]) -> None:
+    def write(self, profiles: Sequence[Profile], verdicts: Sequence[Verdict]) -> None:
         """Write everything asked for; the table goes to stdout unless data does.
 
         Raises:
@@ -80,7 +82,7 @@ class Output:
             self._write_files(profiles)
         finally:  # a full disk does not take what may have been measured for an hour
             if STDOUT not in self._data().values():
-                show(table())
+                show(view(profiles, verdicts, all_layers=self.all_layers))
 
     def _write_files(self, profiles: Sequence[Profile]) -> None:
         for name, target in self._data().items():

@@ -8,7 +8,6 @@ from typer import Argument
 
 from initscope.cli.output import Output
 from initscope.cli.signature import with_options
-from initscope.cli.view import view
 from initscope.store import load
 
 
@@ -28,7 +27,7 @@ def show(
     from initscope.judging import judge
 
     verdicts = [judge(profile) for profile in profiles]
-    output.write(profiles, lambda: view(profiles, verdicts, all_layers=output.all_layers))
+    output.write(profiles, verdicts)
 
 
 command = with_options(show)
