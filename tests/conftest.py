@@ -1,10 +1,21 @@
-"""What all tests share: those marked ``cuda`` are skipped, saying why, where there is none."""
+"""What all tests share: the command line, and ``cuda``, skipped where there is none."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+
+from command_line import Command, in_process
+
+
+@pytest.fixture
+def cli(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """Run the command line in this process, in a folder of its own."""
+    return in_process(tmp_path, monkeypatch, capsys)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

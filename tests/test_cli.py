@@ -10,7 +10,7 @@ from typing import Any, NoReturn, get_args
 import pytest
 from pandas.testing import assert_frame_equal
 
-from command_line import TINY, Command, in_process, run
+from command_line import TINY, Command, run
 from initscope.config import PRESETS, Activation, GPTConfig, Norm, NormKind, Positions
 from initscope.devices import choose_device
 from initscope.errors import MeasurementError
@@ -26,13 +26,6 @@ from test_startup import COMMANDS, every_command
 
 SHAPE: dict[str, Any] = {"n_layer": 2, "n_embd": 32, "vocab_size": 64}
 QUICK: dict[str, Any] = {"seq_len": 16, "device": "cpu", "depth_law": False}
-
-
-@pytest.fixture
-def cli(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    return in_process(tmp_path, monkeypatch, capsys)
 
 
 def measured(cli: Command, *flags: str) -> Profile:

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from command_line import Command, in_process
+from command_line import Command
 from initscope.cli.architecture import notes
 from initscope.rules import get_rule
 
 SMALL = ("--n-layer", "2", "--n-embd", "32", "--vocab-size", "99", "--seq-len", "8")
-
-
-@pytest.fixture
-def cli(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    return in_process(tmp_path, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize(

@@ -14,16 +14,9 @@ from typing import NoReturn
 
 import pytest
 
-from command_line import TINY, Command, contents, in_process, run, start
+from command_line import TINY, Command, contents, run, start
 from initscope.store import encode
 from synthetic import profile
-
-
-@pytest.fixture
-def cli(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    return in_process(tmp_path, monkeypatch, capsys)
 
 
 def save(folder: Path, n_layer: int = 4) -> str:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from command_line import TINY, Command, contents, in_process
+from command_line import TINY, Command, contents
 from initscope.formats import FORMATS
 from initscope.store import encode
 from synthetic import profile
@@ -19,12 +19,9 @@ BROKEN = (*LOSS, "--bound", "loss_excess=0.01")
 
 
 @pytest.fixture
-def cli(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    command = in_process(tmp_path, monkeypatch, capsys)
+def cli(cli: Command, tmp_path: Path) -> Command:
     (tmp_path / "run.json").write_bytes(encode([profile()], "json"))
-    return command
+    return cli
 
 
 # --- exit codes ---

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from command_line import Command, in_process
+from command_line import Command
 from initscope.breakdown import factors, parts
 from initscope.config import GPTConfig
 from initscope.rules import RULES, Rule, config_for, get_rule
@@ -19,13 +18,6 @@ from initscope.trial import Trial, trial
 from printing import body, header, note, printed
 
 SMALL = ("--n-layer", "6", "--n-embd", "64", "--vocab-size", "500", "--block-size", "128")
-
-
-@pytest.fixture
-def cli(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    return in_process(tmp_path, monkeypatch, capsys)
 
 
 def explained(cli: Command, *arguments: str) -> dict[str, Any]:

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
-from command_line import Command, in_process
+from command_line import Command
 from initscope.folklore import CLAIMS, Row, Truth
-
-
-@pytest.fixture
-def cli(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    return in_process(tmp_path, monkeypatch, capsys)
 
 
 def test_folklore_is_told_claim_by_claim(cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from checkpoints import SIZE, faulty, model
-from command_line import Command, in_process
+from command_line import Command
 from initscope import identify
 from initscope.origin import words
 from initscope.origin.document import document
@@ -20,13 +20,6 @@ from printing import body, printed
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "identify.md").read_text(encoding="utf-8")
-
-
-@pytest.fixture
-def cli(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    return in_process(tmp_path, monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")

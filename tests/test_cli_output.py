@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from command_line import TINY, Command, contents, in_process, run, start
+from command_line import TINY, Command, contents, run, start
 from initscope.store import encode, load
 from synthetic import exploding, profile
 
@@ -36,13 +36,6 @@ for words in sys.argv[1:]:
     if code := main(words.split()):
         sys.exit(code)
 """
-
-
-@pytest.fixture
-def cli(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    return in_process(tmp_path, monkeypatch, capsys)
 
 
 def save(folder: Path, name: str = "run.json", n_layer: int = 4) -> str:

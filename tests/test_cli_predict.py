@@ -9,43 +9,36 @@ from pathlib import Path
 
 import pytest
 
-from command_line import ROOT, Command, in_process
+from command_line import ROOT, Command
 from initscope.store import load
 
 SHAPE = ("--n-layer", "3", "--n-embd", "64", "--vocab-size", "128", "--seq-len", "16")
 
 
-@pytest.fixture
-def call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    return in_process(tmp_path, monkeypatch, capsys)
-
-
-def test_one_rule_is_shown_layer_by_layer(call: Command) -> None:
-    code, out, _ = call("predict", *SHAPE)
+def test_one_rule_is_shown_layer_by_layer(cli: Command) -> None:
+    code, out, _ = cli("predict", *SHAPE)
     assert code == 0
     assert "theory, not measured" in out
     assert "(theory)" in out
     assert "residual" in out
 
 
-def test_several_rules_are_compared_and_saved(call: Command, tmp_path: Path) -> None:
+def test_several_rules_are_compared_and_saved(cli: Command, tmp_path: Path) -> None:
     files = ("--json", "p.json", "--plot", "p.svg")
-    code, out, _ = call("predict", "--rule", "nanogpt", "--rule", "xavier", *SHAPE, *files)
+    code, out, _ = cli("predict", "--rule", "nanogpt", "--rule", "xavier", *SHAPE, *files)
     assert code == 0
     assert out.index("nanogpt") < out.index("xavier")
     profiles = load(tmp_path / "p.json")
     assert [profile.rule for profile in profiles] == ["nanogpt", "xavier"]
     assert {profile.run.source for profile in profiles} == {"theory"}
     assert (tmp_path / "p.svg").read_text(encoding="utf-8").startswith("<?xml")
-    code, again, _ = call("show", "p.json")
+    code, again, _ = cli("show", "p.json")
     assert (code, again) == (0, out)
 
 
-def test_where_theory_ends_is_said_and_saved(call: Command, tmp_path: Path) -> None:
+def test_where_theory_ends_is_said_and_saved(cli: Command, tmp_path: Path) -> None:
     shape = ("--n-layer", "24", *SHAPE[2:], "--norm", "none", "--rule", "xavier")
-    code, out, _ = call("predict", *shape, "--json", "p.json")
+    code, out, _ = cli("predict", *shape, "--json", "p.json")
     assert code == 0
     assert "holds no further: without a norm attention sharpens" in out
     saved = json.loads((tmp_path / "p.json").read_text(encoding="utf-8"))
@@ -61,9 +54,9 @@ def test_where_theory_ends_is_said_and_saved(call: Command, tmp_path: Path) -> N
     ],
 )
 def test_a_wrong_request_is_one_sentence(
-    call: Command, arguments: tuple[str, ...], said: str
+    cli: Command, arguments: tuple[str, ...], said: str
 ) -> None:
-    code, out, err = call("predict", *SHAPE, *arguments)
+    code, out, err = cli("predict", *SHAPE, *arguments)
     assert (code, out) == (2, "")
     assert said in err
     assert len(err.splitlines()) == 1

@@ -8,14 +8,7 @@ from typing import NoReturn
 
 import pytest
 
-from command_line import TINY, Command, contents, in_process
-
-
-@pytest.fixture
-def cli(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    return in_process(tmp_path, monkeypatch, capsys)
+from command_line import TINY, Command, contents
 
 
 @pytest.fixture
@@ -29,6 +22,12 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 REFUSED = [
+    ("inspct", "no such command 'inspct': did you mean 'inspect'?"),
+    ("inspect --n-layr 3", "unknown option '--n-layr': did you mean '--n-layer'?"),
+    ("inspect -z", "unknown option '-z': initscope inspect --help lists those that there are"),
+    ("inspect --n-layer x", "invalid value for '--n-layer': "),
+    ("inspect --n-layer", "option '--n-layer' requires an argument"),
+    ("rules nanogpt", "got unexpected extra argument"),
     ("inspect --rule nanogtp", "unknown rule 'nanogtp': did you mean 'nanogpt'?"),
     ("compare nanogpt xaviar", "unknown rule 'xaviar': did you mean 'xavier'?"),
     ("check --rule kaimng", "unknown rule 'kaimng': did you mean 'kaiming'?"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from command_line import Command, in_process
+from command_line import Command
 from initscope.rules import RULES, get_rule
 from initscope.rules.formula import NAMES
 from initscope.rules.own import FIELDS, QUANTITIES
@@ -18,13 +18,6 @@ from test_docs import ROOT, fenced
 PAGE = (ROOT / "docs" / "own-rules.md").read_text(encoding="utf-8")
 SETTINGS, ENTRY_POINT = fenced(PAGE, "toml")
 LINES = [line for block in fenced(PAGE, "sh") for line in block.splitlines()]
-
-
-@pytest.fixture
-def cli(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    return in_process(tmp_path, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("line", LINES)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import initscope
-from command_line import Command, in_process
+from command_line import Command
 from initscope.errors import UsageError
 from initscope.rules import (
     RULES,
@@ -49,13 +49,6 @@ def _registry() -> Iterator[None]:
     yield
     RULES.clear()
     RULES.update(before)
-
-
-@pytest.fixture
-def cli(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    return in_process(tmp_path, monkeypatch, capsys)
 
 
 def offer(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from command_line import TINY, Command, in_process
+from command_line import TINY, Command
 from initscope.errors import UsageError
 from initscope.rules import Draw, Rule, get_rule
 from initscope.settings import load_rules, load_settings
@@ -32,11 +32,9 @@ QUICK = ("--seq-len", "8", "--device", "cpu", "--no-depth-law", "--no-remedy")
 
 
 @pytest.fixture
-def cli(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
+def cli(cli: Command, tmp_path: Path) -> Command:
     (tmp_path / "pyproject.toml").write_text(OWN, encoding="utf-8")
-    return in_process(tmp_path, monkeypatch, capsys)
+    return cli
 
 
 def rules(folder: Path, text: str, name: str = "initscope.toml") -> dict[str, Rule]:

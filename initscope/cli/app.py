@@ -25,6 +25,7 @@ from initscope.cli import (
     rules,
     show,
 )
+from initscope.cli.refused import Refused, sentence
 from initscope.errors import ExitCode, InitscopeError
 from initscope.rules.plugins import PluginWarning
 from initscope.tuning import tune
@@ -81,12 +82,12 @@ def _warn(before: Callable[..., None], message: Warning | str, *said: Any, **mor
 
 def _run(argv: Sequence[str] | None) -> int:
     try:
-        app(None if argv is None else list(argv), prog_name="initscope")
+        arguments = None if argv is None else list(argv)
+        return _code(app(arguments, prog_name="initscope", standalone_mode=False))
     except SystemExit as stop:
         return _code(stop.code)
-    except InitscopeError as error:
-        _complain(f"error: {error}")
-        return error.exit_code
+    except (InitscopeError, Refused) as error:
+        return _refuse(error)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except OSError as error:
@@ -95,7 +96,15 @@ def _run(argv: Sequence[str] | None) -> int:
     except Exception as error:  # noqa: BLE001 - whatever it is, it is not a verdict of 1
         _unexpected(error)
         return ExitCode.MEASUREMENT
-    return ExitCode.OK
+
+
+def _refuse(error: Exception) -> int:
+    if isinstance(error, InitscopeError):
+        _complain(f"error: {error}")
+        return error.exit_code
+    if said := sentence(error):
+        _complain(f"error: {said}")
+    return ExitCode.USAGE
 
 
 def _code(code: object) -> int:

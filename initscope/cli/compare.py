@@ -10,7 +10,6 @@ from initscope.cli.naming import find_rule
 from initscope.cli.output import Output, announce, progress, tell_theory
 from initscope.cli.own import Own
 from initscope.cli.signature import with_options
-from initscope.cli.view import view
 
 
 def compare(
@@ -48,7 +47,7 @@ def compare(
 
     tell_theory(profiles)
     verdicts = [judge(profile) for profile in profiles]
-    output.write(profiles, lambda: view(profiles, verdicts, all_layers=output.all_layers))
+    output.write(profiles, verdicts)
 
 
 def _compare_own(
@@ -65,7 +64,7 @@ def _compare_own(
         profiles = [subject.inspect(options, report, theory=theory) for subject in subjects]
     tell_theory(profiles)
     verdicts = [judge(profile) for profile in profiles]
-    output.write(profiles, lambda: view(profiles, verdicts, all_layers=output.all_layers))
+    output.write(profiles, verdicts)
 
 
 command = with_options(compare)

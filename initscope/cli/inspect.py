@@ -13,7 +13,6 @@ from initscope.cli.naming import complete_rule, find_rule
 from initscope.cli.output import Output, announce, progress, show, tell_theory
 from initscope.cli.own import Own
 from initscope.cli.signature import with_options
-from initscope.cli.view import view
 
 
 @dataclass
@@ -58,7 +57,7 @@ def inspect(shape: Shape, measurement: Measurement, output: Output, own: Own, sa
             verdict = with_remedy(verdict, found, config, options, report=report)
 
     tell_theory([profile])
-    output.write([profile], lambda: view([profile], [verdict], all_layers=output.all_layers))
+    output.write([profile], [verdict])
 
 
 def _inspect_own(
@@ -79,7 +78,7 @@ def _inspect_own(
         profile = subject.inspect(options, report, theory=said.theory)
     tell_theory([profile])
     verdict = judge(profile)
-    output.write([profile], lambda: view([profile], [verdict], all_layers=output.all_layers))
+    output.write([profile], [verdict])
 
 
 command = with_options(inspect)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Option
 
+from initscope.cli.view import view
 from initscope.errors import UsageError
 from initscope.files import STDOUT, check_writable, deliver
 from initscope.store import check_saving, encode
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from initscope.options import Options
     from initscope.profile import Profile
+    from initscope.verdict import Verdict
 
 _OUT: dict[str, Any] = {"rich_help_panel": "Output"}
 PLOTS = (".png", ".svg", ".pdf")
@@ -70,8 +72,12 @@ class Output:
                 raise UsageError(f"--plot {self.plot}: a figure's file ends in {', '.join(PLOTS)}")
             check_writable(self.plot, binary=True)
 
-    def write(self, profiles: Sequence[Profile], table: Callable[[], RenderableType]) -> None:
+    def write(
+        self, profiles: Sequence[Profile], verdicts: Sequence[Verdict], *, run: bool = False
+    ) -> None:
         """Write everything asked for; the table goes to stdout unless data does.
+
+        ``run`` says that the profiles are steps of one training run.
 
         Raises:
             MeasurementError: when something could not be written; the table is shown first.
@@ -80,7 +86,7 @@ class Output:
             self._write_files(profiles)
         finally:  # a full disk does not take what may have been measured for an hour
             if STDOUT not in self._data().values():
-                show(table())
+                show(view(profiles, verdicts, all_layers=self.all_layers, run=run))
 
     def _write_files(self, profiles: Sequence[Profile]) -> None:
         for name, target in self._data().items():

@@ -12,7 +12,6 @@ from initscope.cli.groups import Shape
 from initscope.cli.naming import complete_rule, find_rule
 from initscope.cli.output import Output
 from initscope.cli.signature import with_options
-from initscope.cli.view import view
 from initscope.options import Options
 
 _RUN: dict[str, Any] = {"rich_help_panel": "Measurement predicted"}
@@ -87,7 +86,7 @@ def predict(
     pairs = zip(configs, rules, strict=True)
     profiles = [foretell(config, found, options) for config, found in pairs]
     verdicts = [judge(profile) for profile in profiles]
-    output.write(profiles, lambda: view(profiles, verdicts, all_layers=output.all_layers))
+    output.write(profiles, verdicts)
 
 
 command = with_options(predict)

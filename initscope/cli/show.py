@@ -8,7 +8,6 @@ from typer import Argument
 
 from initscope.cli.output import Output
 from initscope.cli.signature import with_options
-from initscope.cli.view import view
 from initscope.store import load
 
 
@@ -35,7 +34,7 @@ def show(
     run = len(loaded) == 1 and is_run(loaded[0])
     profiles = [one for each in loaded for one in (each[-1:] if is_run(each) and not run else each)]
     verdicts = [judge(profile, since=profiles[0] if run else None) for profile in profiles]
-    output.write(profiles, lambda: view(profiles, verdicts, all_layers=output.all_layers, run=run))
+    output.write(profiles, verdicts, run=run)
 
 
 command = with_options(show)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,9 @@ from initscope.profile import Profile
 from initscope.theory.band import MODEL_ERROR
 
 REACH = 3.29  # standard deviations of a normal on either side that hold 99.9 %
+# Branches that are loud beside the embedding scatter more than theory's spread says, by up to this
+# (python -m benchmarks.designs): what tokens share by chance early on, later layers add to.
+LOUD = 1.7
 
 
 class Quantities(NamedTuple):
@@ -42,24 +46,52 @@ SHOWN = {
 
 def read(profile: Profile, depth: int = 0) -> Quantities:
     """Read the quantities of one of a profile's depths, its own unless another is named."""
-    depth = depth or profile.config.n_layer
-    last = _after(profile, depth)
-    first = profile.select("embed", "forward", "variance", n_layer=depth).mean(axis=1)
-    embedding = float(first.iloc[0]) if len(first) else math.nan
-    ratios = growth.final_values(profile, "backward")
-    gradient = _mean(ratios, depth)
-    if depth != profile.config.n_layer or math.isnan(last):
-        return Quantities(last, last / embedding, gradient)
-    added = added_by_layer(profile)
-    whole, total = float(added.to_numpy().sum()), added.sum(axis=1)
-    share = float(added["attn_out"].sum()) / whole if whole > 0 else math.nan
-    evenness = float(total.max() / total.min()) if whole > 0 else math.nan
-    return Quantities(last, last / embedding, gradient, share, evenness)
+    return Quantities(*(value(profile, name, depth) for name in Quantities._fields))
 
 
-def _after(profile: Profile, depth: int) -> float:
+def value(profile: Profile, name: str, depth: int = 0) -> float:
+    """Read one of them."""
+    return _READERS[name](profile, depth or profile.config.n_layer)
+
+
+def _final_variance(profile: Profile, depth: int) -> float:
     """Return the variance after the last block; NaN where theory did not come so far."""
     return _mean(growth.stream(profile, "forward", depth), depth - 1)
+
+
+def _growth(profile: Profile, depth: int) -> float:
+    start = _mean(profile.select("embed", "forward", "variance", n_layer=depth), -1)
+    return _final_variance(profile, depth) / start
+
+
+def _gradient_ratio(profile: Profile, depth: int) -> float:
+    return _mean(growth.final_values(profile, "backward"), depth)
+
+
+def _attention_share(profile: Profile, depth: int) -> float:
+    added = _added(profile, depth).sum()
+    return float(added["attn_out"] / added.sum()) if added.sum() > 0 else math.nan
+
+
+def _layer_evenness(profile: Profile, depth: int) -> float:
+    added = _added(profile, depth).sum(axis=1)
+    return float(added.max() / added.min()) if added.min() > 0 else math.nan
+
+
+def _added(profile: Profile, depth: int) -> pd.DataFrame:
+    """Return what the branches add where theory came to the end; nothing for other depths."""
+    added = added_by_layer(profile)
+    whole = depth == profile.config.n_layer == len(added)
+    return added if whole else added.iloc[:0]
+
+
+_READERS: dict[str, Callable[[Profile, int], float]] = {
+    "final_variance": _final_variance,
+    "growth": _growth,
+    "gradient_ratio": _gradient_ratio,
+    "attention_share": _attention_share,
+    "layer_evenness": _layer_evenness,
+}
 
 
 def _mean(frame: pd.DataFrame, row: int) -> float:
@@ -96,19 +128,22 @@ def expected(predicted: Profile, name: str, depth: int = 0, seeds: int = 1) -> t
     """Return what holds 99.9 % of measurements of a quantity, by theory's spread and error.
 
     For a ratio the spreads of both its ends are put together as though they were independent;
-    they have a part in common, so that less is nearer the truth. NaN for the shares, of which
-    theory has no spread.
+    they have a part in common, so that less is nearer the truth. NaN where theory has no spread
+    that holds: for the shares, without a norm, and for the gradient's ratio under post-norm.
     """
     depth = depth or predicted.config.n_layer
-    middle = getattr(read(predicted, depth), name)
-    spread = _spread(predicted, name, depth)
+    if {"none": True, "post": name == "gradient_ratio"}.get(predicted.config.norm):
+        return math.nan, math.nan
+    middle = value(predicted, name, depth)
+    scatter = spread(predicted, name, depth)
     error = MODEL_ERROR["backward" if name == "gradient_ratio" else "forward"]
-    reach = REACH * math.sqrt(spread**2 / seeds + error**2)
-    middle *= math.exp(-(spread**2) / 2)  # the mean of a log-normal is above its middle
+    reach = REACH * math.sqrt((LOUD * scatter) ** 2 / seeds + error**2)
+    middle *= math.exp(-(scatter**2) / 2)  # the mean of a log-normal is above its middle
     return middle * math.exp(-reach), middle * math.exp(reach)
 
 
-def _spread(predicted: Profile, name: str, depth: int) -> float:
+def spread(predicted: Profile, name: str, depth: int) -> float:
+    """Return theory's relative standard deviation of a quantity between single seeds."""
     ends = {
         "final_variance": [("resid_post", "forward", -1)],
         "growth": [("resid_post", "forward", -1), ("embed", "forward", 0)],

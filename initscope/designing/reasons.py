@@ -43,19 +43,18 @@ def reasons(turned: Turned) -> Iterator[Reason]:
 
 
 def _why_branch(turned: Turned, key: str) -> str:
-    after, branch = turned.after, "2·n_layer branches"
-    if "attn" in key or "mlp" in key:
-        share = after.attention_share if "attn" in key else 1 - after.attention_share
-        branch = f"{share:.0%} of what the {branch}"
-    start = after.final_variance / after.growth
+    even = "; even by the power of the layer" * bool(turned.values.tilt)
     if turned.config.norm == "post":
-        why = f"{branch} add; each norm divides stream and gradient by 1 + what was added"
-    elif turned.config.norm == "none" or turned.knobs.skips:
-        why = f"{branch} add brings {number(start)} to {number(after.final_variance)}"
-    else:
-        added = after.final_variance - start
-        why = f"{branch} add {number(added)} to the embedding's {number(start)}"
-    return why + ", as its square" + ", even by the power of the layer" * bool(turned.values.tilt)
+        return f"each norm divides stream and gradient by 1 + what the branch adds{even}"
+    after, share = turned.after, ""
+    if "attn" in key or "mlp" in key:
+        part = after.attention_share if "attn" in key else 1 - after.attention_share
+        share = f", {part:.0%} of it this one"
+    start, end = after.final_variance / after.growth, after.final_variance
+    if turned.config.norm == "none" or turned.knobs.skips:
+        return f"2·n_layer branches bring {number(start)} to {number(end)}{share}{even}"
+    added = f"add {number(end - start)} to the embedding's {number(start)}, as its square"
+    return f"2·n_layer branches {added}{share}{even}"
 
 
 def _cost_branch(turned: Turned, key: str) -> str:
@@ -70,8 +69,8 @@ def _cost_branch(turned: Turned, key: str) -> str:
     factor = values.branches * split
     if factor < 1 / _LOUD:
         return (
-            f"Adam moves every entry alike, so weights {number(1 / factor)} × smaller change that "
-            "much faster for their size"
+            f"weights {number(1 / factor)} × smaller: Adam moves every entry alike, so that they "
+            "change that much faster for their size"
         )
     before, after = turned.before.gradient_ratio, turned.after.gradient_ratio
     if turned.targets.gradient_ratio is None and after > before * _LOUD:

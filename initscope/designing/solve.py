@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from initscope.config import GPTConfig
 from initscope.designing import quantities
+from initscope.designing.bracket import bracket, outwards
 from initscope.designing.knobs import EXACT, Knobs, Values
 from initscope.designing.targets import Targets
 from initscope.errors import UsageError
@@ -22,9 +23,6 @@ from initscope.theory import predict
 
 Array = npt.NDArray[np.float64]
 
-# Logarithms of the factors that are tried, three decades either way: a coarse look, which says what
-# can be reached, before Brent's method between two of them.
-TRIED = tuple(place / 2 * math.log(10) for place in range(-6, 7))
 NEAR = 1e-3  # relative: theory itself errs by more
 STEP = 1e-4  # for the derivatives, in the logarithm of a knob
 
@@ -40,7 +38,9 @@ class Problem:
         self.turned = dict(self._turned())
 
     def _profile(self, values: Values) -> Profile:
-        with np.errstate(over="ignore", invalid="ignore"):  # far beyond what is wanted
+        with np.errstate(
+            over="ignore", invalid="ignore", divide="ignore"
+        ):  # far beyond what is wanted
             return predict(self.config, self.knobs.rule("designed", values, EXACT), self.options)
 
     def _turned(self) -> Iterator[tuple[str, Callable[[Profile], float]]]:
@@ -130,21 +130,11 @@ class Problem:
             moved = start._replace(branches=math.exp(log))
             return self.turned["branches"](self.profile(moved))
 
-        bracket = self._bracket(off)
-        return math.exp(brentq(off, *bracket, xtol=STEP / 10))
-
-    def _bracket(self, off: Callable[[float], float]) -> tuple[float, float]:
-        """Look outwards from the base for two factors with the target between them."""
-        middle = len(TRIED) // 2
-        found = {middle: off(0.0)}
-        upwards = found[middle] < 0
-        for sign in (1, -1) if upwards else (-1, 1):
-            for place in range(1, middle + 1):
-                here, before = middle + sign * place, middle + sign * (place - 1)
-                found[here] = off(TRIED[here])
-                if found[here] * found[before] <= 0:
-                    return TRIED[min(here, before)], TRIED[max(here, before)]
-        raise self._unreachable([x for x in found.values() if math.isfinite(x)])
+        found = bracket(off)
+        if found is None:
+            ends = [off(place) for sign in (-1, 1) for place in outwards(off, sign)]
+            raise self._unreachable([end for end in ends if not math.isnan(end)])
+        return math.exp(brentq(off, *found, xtol=STEP / 10))
 
     def _unreachable(self, distances: list[float]) -> UsageError:
         """Build the error that says what can be reached instead."""
@@ -182,7 +172,7 @@ class Problem:
             kept = (attention + mlp) / (attention / math.sqrt(odds) + mlp * math.sqrt(odds))
             values = values._replace(split=odds**-0.25, branches=values.branches * math.sqrt(kept))
         if "embedding" in self.turned:
-            found = quantities.read(self.profile(values)).final_variance
+            found = quantities.value(self.profile(values), "final_variance")
             both = math.sqrt((self.targets.final_variance or found) / found)
             values = values._replace(embedding=both, branches=values.branches * both)
         return values
@@ -217,10 +207,10 @@ class Problem:
 
 def _off(profile: Profile, name: str, wanted: float) -> float:
     """Return the logarithm of a quantity over what it should be."""
-    value = float(getattr(quantities.read(profile), name))
+    value = quantities.value(profile, name)
     return math.log(value / wanted) if value > 0 else math.nan
 
 
 def _odds(profile: Profile) -> float:
-    share = quantities.read(profile).attention_share
+    share = quantities.value(profile, "attention_share")
     return share / (1 - share)
