@@ -164,8 +164,6 @@ def _dropping_sharded() -> nn.Module:
 
 WRAPPED: dict[str, Callable[[], nn.Module]] = {
     "ddp": lambda: DistributedDataParallel(_dropping()),
-    "ddp-views": lambda: DistributedDataParallel(_dropping(), gradient_as_bucket_view=True),
-    "ddp-unused": lambda: DistributedDataParallel(_dropping(), find_unused_parameters=True),
     "ddp-static": lambda: DistributedDataParallel(_dropping(), static_graph=True),
     "fsdp": _dropping_sharded,
 }

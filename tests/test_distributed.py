@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,3 +85,20 @@ def test_training_goes_on_as_if_nothing_had_been_measured(found: Found, way: str
 def test_ranks_that_ask_for_different_things_are_told(found: Found) -> None:
     for one in found:
         assert one["different"]["error"].startswith("MeasurementError: the ranks measure different")
+
+
+# --- failures ---
+
+
+@pytest.mark.parametrize("way", ["ddp", "fsdp"])
+def test_a_rank_that_is_killed_ends_the_other_with_an_error(tmp_path: Path, way: str) -> None:
+    alive, killed = launch("rank_failures.py", tmp_path, "killed", way)
+    assert killed.code == -signal.SIGKILL
+    assert alive.code == 1
+    assert re.search("MeasurementError: another rank has failed|remote worker", alive.err)
+
+
+def test_a_rank_that_never_comes_ends_the_other_in_time(tmp_path: Path) -> None:
+    (alive,) = launch("rank_failures.py", tmp_path, "asleep", "ddp", awaited=1)
+    assert alive.code == 1
+    assert "another rank has failed or did not answer within 0:00:03" in alive.err

@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch import distributed
+
+import initscope
+from side_by_side import environment
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -67,6 +71,19 @@ def test_warmup_over_no_step_is_no_warmup() -> None:
     assert worst == same
     assert difference == 0
     assert lost == [1, 1]  # five steps do not reach the bytes' frequencies
+
+
+def test_distributed() -> None:
+    if not distributed.is_available() or not distributed.is_gloo_available():
+        pytest.skip("needs torch.distributed with gloo")
+    script = [str(EXAMPLES / "distributed.py"), "--n-layer", "3", "--n-embd", "32"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    text = run(*torchrun, "--nproc-per-node", "2", *script, **environment())
+    (sizes,) = (line for line in text.splitlines() if "sequences" in line)
+    model = initscope.build(initscope.GPTConfig(n_layer=3, n_embd=32, vocab_size=1024), "nanogpt")
+    parameters = sum(p.numel() for p in model.parameters())
+    assert sizes == f"4 sequences, {parameters} parameters"
+    assert text.count("forward") == 1
 
 
 @pytest.mark.slow

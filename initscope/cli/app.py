@@ -13,7 +13,18 @@ from typing import Annotated, Any
 import typer
 
 from initscope import __version__
-from initscope.cli import audit, check, compare, explain, identify, inspect, predict, rules, show
+from initscope.cli import (
+    audit,
+    check,
+    compare,
+    explain,
+    identify,
+    inspect,
+    predict,
+    rules,
+    show,
+    torchrun,
+)
 from initscope.errors import ExitCode, InitscopeError
 from initscope.rules.plugins import PluginWarning
 from initscope.tuning import tune
@@ -68,6 +79,7 @@ def _warn(before: Callable[..., None], message: Warning | str, *said: Any, **mor
 
 def _run(argv: Sequence[str] | None) -> int:
     try:
+        torchrun.refuse()
         app(None if argv is None else list(argv), prog_name="initscope")
     except SystemExit as stop:
         return _code(stop.code)

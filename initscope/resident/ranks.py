@@ -71,10 +71,13 @@ class Ranks:
     def _reduce(tensor: Tensor, how: str, groups: Iterable[Any]) -> None:
         from torch import distributed
 
+        # Not distributed.all_reduce: gloo would keep the process alive for the group's own time.
+        options = distributed.AllreduceOptions()
+        options.reduceOp = getattr(distributed.ReduceOp, how)
+        options.timeout = TIMEOUT
         for group in groups:
-            operation = getattr(distributed.ReduceOp, how)
             with _in_time():
-                distributed.all_reduce(tensor, operation, group, async_op=True).wait(TIMEOUT)
+                group.allreduce([tensor], options).wait(TIMEOUT)
 
     def sum_over_model(self, tensor: Tensor) -> Tensor:
         """Sum in place over the processes that have the same rows of the batch."""
