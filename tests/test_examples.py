@@ -12,6 +12,7 @@ from torch import distributed
 
 import initscope
 from side_by_side import environment
+from test_docs import fenced
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -84,6 +85,11 @@ def test_distributed() -> None:
     parameters = sum(p.numel() for p in model.parameters())
     assert sizes == f"4 sequences, {parameters} parameters"
     assert text.count("forward") == 1
+
+
+def test_the_page_of_several_gpus_shows_the_example() -> None:
+    (shown,) = fenced((ROOT / "docs" / "distributed.md").read_text(encoding="utf-8"), "python")
+    assert shown in (EXAMPLES / "distributed.py").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
