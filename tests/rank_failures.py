@@ -19,7 +19,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 import initscope
 from initscope.resident import ranks
-from rank_cases import batch, gpt, join, sharded
+from rank_cases import join, sharded
+from whole_models import batch, gpt
 
 PASSES = 2  # the one that finds the parts, and the one that is measured
 

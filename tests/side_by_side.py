@@ -9,8 +9,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pytest
+from torch import distributed
+
 from command_line import Outcome
 
+NEEDS_GLOO = pytest.mark.skipif(
+    not distributed.is_available() or not distributed.is_gloo_available(),
+    reason="needs torch.distributed with gloo",
+)
 RANKS = 2
 TESTS = Path(__file__).parent
 PATIENCE = 240  # seconds, on a machine that is busy with other things

@@ -11,18 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torch import distributed
 
 import initscope
-from rank_cases import WRAPPED, batch, gpt
 from resident_readings import Values, assert_same
-from side_by_side import launch
+from side_by_side import NEEDS_GLOO, launch
 from users_gpt import users_gpt
+from whole_models import batch, gpt
 
-pytestmark = pytest.mark.skipif(
-    not distributed.is_available() or not distributed.is_gloo_available(),
-    reason="needs torch.distributed with gloo",
-)
+pytestmark = NEEDS_GLOO
 
 Found = list[dict[str, Any]]
 
@@ -41,6 +37,7 @@ WHOLE: dict[str, Callable[[], initscope.Profile]] = {
     "fsdp-made": lambda: initscope.inspect(gpt(), None, initscope.Options(batch=4, seq_len=16)),
     "tp": lambda: initscope.inspect(gpt(), batch()),
     "tp-sequence": lambda: initscope.inspect(gpt(), batch()),
+    "tp-logits": lambda: initscope.inspect(gpt(), {"ids": batch()}),
 }
 
 
@@ -76,10 +73,16 @@ def test_every_rank_has_the_same_profile(found: Found, case: str) -> None:
     assert first == second
 
 
-@pytest.mark.parametrize("way", WRAPPED)
+@pytest.mark.parametrize("way", ["ddp", "ddp-static", "fsdp"])
 def test_training_goes_on_as_if_nothing_had_been_measured(found: Found, way: str) -> None:
     """Two steps with dropout, to the last bit."""
     assert [one["untouched"][way] for one in found] == [True, True]
+
+
+def test_a_reading_of_one_rank_alone_is_kept(found: Found) -> None:
+    for one in found:
+        whole = {"both": [3, pytest.approx(5 / 3)], "first": [1, 5.0], "second": [2, 6.0]}
+        assert one["missing"] == whole
 
 
 def test_ranks_that_ask_for_different_things_are_told(found: Found) -> None:

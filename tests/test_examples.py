@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from torch import distributed
 
 import initscope
-from side_by_side import environment
+from side_by_side import NEEDS_GLOO, environment
 from test_docs import fenced
 
 ROOT = Path(__file__).parent.parent
@@ -74,9 +73,8 @@ def test_warmup_over_no_step_is_no_warmup() -> None:
     assert lost == [1, 1]  # five steps do not reach the bytes' frequencies
 
 
+@NEEDS_GLOO
 def test_distributed() -> None:
-    if not distributed.is_available() or not distributed.is_gloo_available():
-        pytest.skip("needs torch.distributed with gloo")
     script = [str(EXAMPLES / "distributed.py"), "--n-layer", "3", "--n-embd", "32"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     text = run(*torchrun, "--nproc-per-node", "2", *script, **environment())

@@ -13,6 +13,7 @@ import initscope
 from initscope.readout import Key, Moments
 from initscope.resident.ranks import Ranks
 from initscope.resident.spread import class_name, ranks_of, share_of_ids
+from side_by_side import NEEDS_GLOO
 from small import ids
 from users_gpt import users_gpt
 
@@ -29,9 +30,7 @@ class Group:
     def rank(self) -> int:
         return self.place
 
-    def allreduce(
-        self, tensors: list[torch.Tensor], options: distributed.AllreduceOptions
-    ) -> Group:
+    def allreduce(self, tensors: list[torch.Tensor], options: Any) -> Group:
         if options.reduceOp == distributed.ReduceOp.SUM:
             tensors[0].mul_(self.members)
         return self
@@ -53,18 +52,21 @@ def test_a_model_of_this_process_alone_exchanges_nothing() -> None:
     assert ranks.pool(PARTS) is PARTS
 
 
+@NEEDS_GLOO
 def test_a_gradient_is_of_the_mean_over_all_shares() -> None:
     gradient, activation = Ranks(data=(Group(2), Group(2))).pool(PARTS).values()
     np.testing.assert_equal(gradient, Moments(16, 0.125, 0.125, np.nan, np.nan, 0.75))
     np.testing.assert_equal(activation, Moments(16, 0.5, 2.0, 1.0, 9.0, 3.0))
 
 
+@NEEDS_GLOO
 def test_tensor_parallel_processes_have_one_share_between_them() -> None:
     gradient, _ = Ranks(model=(Group(2),)).pool(PARTS).values()
     np.testing.assert_equal(gradient, Moments(8, 0.5, 2.0, np.nan, np.nan, 3.0))
     assert Ranks(model=(Group(2, 1),)).share == 0
 
 
+@NEEDS_GLOO
 def test_a_loss_weighs_as_many_tokens_as_it_is_the_mean_of() -> None:
     ranks = Ranks(data=(Group(2),))
     assert ranks.weight(24) == 1.0
