@@ -159,7 +159,7 @@ def _mean(name: str) -> Callable[[Moments], Values]:
     return lambda moments: {name: moments.mean}
 
 
-_MEANS = ("token_cosine", "zero_share", "saturated_share", "loss", "attention_entropy")
+_MEANS = ("token_cosine", "zero_share", "saturated_share", "loss")
 
 # A kind's raw reductions to the moments of what this process holds, and those to values.
 _PARTS: dict[str, Callable[[str, Group], list[tuple[str, Moments]]]] = {
@@ -177,6 +177,7 @@ _FINALISE: dict[str, Callable[[Moments], Values]] = {
     "gradient": _spread,
     "weight": _weight,
     "weight_gradient": lambda moments: {"second_moment": moments.mean},
+    "attention_entropy": _mean("attention_entropy"),
     "attention_logit_variance": lambda moments: {"attention_logit_std": math.sqrt(moments.mean)},
     **{name: _mean(name) for name in _MEANS},
 }

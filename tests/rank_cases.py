@@ -16,25 +16,26 @@ from typing import Any
 
 import torch
 from torch import distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import Replicate, Shard
+from torch.distributed.tensor.parallel import (
+    ColwiseParallel,
+    PrepareModuleInput,
+    RowwiseParallel,
+    SequenceParallel,
+    parallelize_module,
+)
 from torch.nn.parallel import DistributedDataParallel
 
 import initscope
-from initscope.construction import build
-from initscope.rules import get_rule
-from small import SMALL
+from initscope.readout import Key, Moments
+from initscope.resident.spread import ranks_of
 from users_gpt import users_gpt
+from whole_models import batch, gpt
 
 WORLD = 2
 PATIENCE = timedelta(minutes=4)
-FIELDS: dict[str, Any] = {**SMALL, "tied": False, "norm_kind": "layernorm"}
-
-
-def batch(rows: int = 4) -> torch.Tensor:
-    return torch.randint(97, (rows, 25), generator=torch.Generator().manual_seed(1))
-
-
-def gpt(**fields: Any) -> nn.Module:
-    return build(initscope.GPTConfig(**{**FIELDS, **fields}), get_rule("nanogpt"), 0)
 
 
 def mine(ids: torch.Tensor, rank: int, first: int = 2) -> torch.Tensor:
@@ -43,31 +44,19 @@ def mine(ids: torch.Tensor, rank: int, first: int = 2) -> torch.Tensor:
 
 
 def sharded(model: nn.Module, blocks: Any, **how: Any) -> nn.Module:
-    from torch.distributed.fsdp import fully_shard
-
     for block in blocks:
         fully_shard(block, **how)
     fully_shard(model, **how)
     return model
 
 
-def tensor_parallel(*, sequence: bool) -> nn.Module:
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.tensor import Replicate, Shard
-    from torch.distributed.tensor.parallel import (
-        ColwiseParallel,
-        PrepareModuleInput,
-        RowwiseParallel,
-        SequenceParallel,
-        parallelize_module,
-    )
-
+def tensor_parallel(*, sequence: bool, head: Any = None) -> nn.Module:
     model: Any = gpt()
     mesh = init_device_mesh("cpu", (WORLD,))
     columns, rows = ColwiseParallel(), RowwiseParallel()
     plan: dict[str, Any] = dict.fromkeys(("q", "k", "v", "mlp_up"), columns)
     plan |= dict.fromkeys(("attn_out", "mlp_down"), rows)
-    ends: dict[str, Any] = {"unembedding.head": ColwiseParallel(output_layouts=Replicate())}
+    ends = {"unembedding.head": head or ColwiseParallel(output_layouts=Replicate())}
     if sequence:
         whole = ColwiseParallel(input_layouts=Shard(1))
         plan |= dict.fromkeys(("q", "k", "v", "mlp_up"), whole)
@@ -121,6 +110,12 @@ def _tensor_parallel(rank: int, *, sequence: bool) -> initscope.Profile:
     return initscope.inspect(tensor_parallel(sequence=sequence), batch())
 
 
+def _tensor_parallel_logits(_rank: int) -> initscope.Profile:
+    """Logits that stay divided, and no loss."""
+    model = tensor_parallel(sequence=False, head=ColwiseParallel(use_local_output=False))
+    return initscope.inspect(model, {"ids": batch()})
+
+
 def _different(rank: int) -> initscope.Profile:
     options = initscope.Options(forward_only=rank == 0)
     return initscope.inspect(DistributedDataParallel(gpt()), batch(), options)
@@ -135,6 +130,7 @@ CASES: dict[str, Case] = {
     "fsdp-made": _fsdp_made,
     "tp": partial(_tensor_parallel, sequence=False),
     "tp-sequence": partial(_tensor_parallel, sequence=True),
+    "tp-logits": _tensor_parallel_logits,
     "different": _different,
 }
 
@@ -164,8 +160,6 @@ def _dropping_sharded() -> nn.Module:
 
 WRAPPED: dict[str, Callable[[], nn.Module]] = {
     "ddp": lambda: DistributedDataParallel(_dropping()),
-    "ddp-views": lambda: DistributedDataParallel(_dropping(), gradient_as_bucket_view=True),
-    "ddp-unused": lambda: DistributedDataParallel(_dropping(), find_unused_parameters=True),
     "ddp-static": lambda: DistributedDataParallel(_dropping(), static_graph=True),
     "fsdp": _dropping_sharded,
 }
@@ -189,6 +183,14 @@ def measured(case: Case, rank: int) -> dict[str, Any]:
     }
 
 
+def missing(rank: int) -> dict[str, list[float]]:
+    """Pool readings of which each rank has one that the other has not."""
+    seen = {"both": 1.0 + rank, ("first", "second")[rank]: 5.0 + rank}
+    parts = {Key(0, site, "forward", "loss"): Moments(1 + rank, x) for site, x in seen.items()}
+    pooled = ranks_of(DistributedDataParallel(nn.Linear(1, 1))).pool(parts)
+    return {key.site: [moments.size, moments.mean] for key, moments in pooled.items()}
+
+
 def join(folder: Path, rank: int) -> None:
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=WORLD,
@@ -201,6 +203,7 @@ def main(folder: Path, rank: int) -> None:
     join(folder, rank)
     found: dict[str, Any] = {name: measured(case, rank) for name, case in CASES.items()}
     found["untouched"] = {name: untouched(rank, wrap) for name, wrap in WRAPPED.items()}
+    found["missing"] = missing(rank)
     (folder / f"{rank}.json").write_text(json.dumps(found))
     distributed.destroy_process_group()
 

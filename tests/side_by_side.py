@@ -5,11 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pytest
+from torch import distributed
+
 from command_line import Outcome
 
+NEEDS_GLOO = pytest.mark.skipif(
+    not distributed.is_available() or not distributed.is_gloo_available(),
+    reason="needs torch.distributed with gloo",
+)
+RANKS = 2
 TESTS = Path(__file__).parent
 PATIENCE = 240  # seconds, on a machine that is busy with other things
 LOOPBACK = {"linux": "lo", "darwin": "lo0"}.get(sys.platform, "")
@@ -22,15 +31,17 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **there}
 
 
-def launch(script: str, folder: Path, *arguments: str, ranks: int = 2) -> list[Outcome]:
-    """Run ``tests/script FOLDER RANK …`` once a rank and wait for all; none outlives the call."""
-    running = [_start(script, str(folder), str(rank), *arguments) for rank in range(ranks)]
-    try:
-        return [_end(process) for process in running]
-    finally:
+def launch(script: str, folder: Path, *arguments: str, awaited: int = RANKS) -> list[Outcome]:
+    """Run ``tests/script FOLDER RANK …`` once a rank, and see how the first ones end.
+
+    None outlives the call.
+    """
+    with ExitStack() as stack:
+        running = [stack.enter_context(_start(script, str(folder), str(rank), *arguments))
+                   for rank in range(RANKS)]  # fmt: skip
         for process in running:
-            process.kill()
-            process.wait()
+            stack.callback(process.kill)
+        return [_end(process) for process in running[:awaited]]
 
 
 def _start(*words: str) -> subprocess.Popen[str]:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from torch import distributed
 
 import initscope
-from rank_cases import WRAPPED, batch, gpt
 from resident_readings import Values, assert_same
-from side_by_side import launch
+from side_by_side import NEEDS_GLOO, launch
 from users_gpt import users_gpt
+from whole_models import batch, gpt
 
-pytestmark = pytest.mark.skipif(
-    not distributed.is_available() or not distributed.is_gloo_available(),
-    reason="needs torch.distributed with gloo",
-)
+pytestmark = NEEDS_GLOO
 
 Found = list[dict[str, Any]]
 
@@ -38,6 +37,7 @@ WHOLE: dict[str, Callable[[], initscope.Profile]] = {
     "fsdp-made": lambda: initscope.inspect(gpt(), None, initscope.Options(batch=4, seq_len=16)),
     "tp": lambda: initscope.inspect(gpt(), batch()),
     "tp-sequence": lambda: initscope.inspect(gpt(), batch()),
+    "tp-logits": lambda: initscope.inspect(gpt(), {"ids": batch()}),
 }
 
 
@@ -73,12 +73,35 @@ def test_every_rank_has_the_same_profile(found: Found, case: str) -> None:
     assert first == second
 
 
-@pytest.mark.parametrize("way", WRAPPED)
+@pytest.mark.parametrize("way", ["ddp", "ddp-static", "fsdp"])
 def test_training_goes_on_as_if_nothing_had_been_measured(found: Found, way: str) -> None:
     """Two steps with dropout, to the last bit."""
     assert [one["untouched"][way] for one in found] == [True, True]
 
 
+def test_a_reading_of_one_rank_alone_is_kept(found: Found) -> None:
+    for one in found:
+        whole = {"both": [3, pytest.approx(5 / 3)], "first": [1, 5.0], "second": [2, 6.0]}
+        assert one["missing"] == whole
+
+
 def test_ranks_that_ask_for_different_things_are_told(found: Found) -> None:
     for one in found:
         assert one["different"]["error"].startswith("MeasurementError: the ranks measure different")
+
+
+# --- failures ---
+
+
+@pytest.mark.parametrize("way", ["ddp", "fsdp"])
+def test_a_rank_that_is_killed_ends_the_other_with_an_error(tmp_path: Path, way: str) -> None:
+    alive, killed = launch("rank_failures.py", tmp_path, "killed", way)
+    assert killed.code == -signal.SIGKILL
+    assert alive.code == 1
+    assert re.search("MeasurementError: another rank has failed|remote worker", alive.err)
+
+
+def test_a_rank_that_never_comes_ends_the_other_in_time(tmp_path: Path) -> None:
+    (alive,) = launch("rank_failures.py", tmp_path, "asleep", "ddp", awaited=1)
+    assert alive.code == 1
+    assert "another rank has failed or did not answer within 0:00:03" in alive.err

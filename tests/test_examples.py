@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+import initscope
+from side_by_side import NEEDS_GLOO, environment
+from test_docs import fenced
+
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 PNG = b"\x89PNG"
@@ -67,6 +71,23 @@ def test_warmup_over_no_step_is_no_warmup() -> None:
     assert worst == same
     assert difference == 0
     assert lost == [1, 1]  # five steps do not reach the bytes' frequencies
+
+
+@NEEDS_GLOO
+def test_distributed() -> None:
+    script = [str(EXAMPLES / "distributed.py"), "--n-layer", "3", "--n-embd", "32"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    text = run(*torchrun, "--nproc-per-node", "2", *script, **environment())
+    (sizes,) = (line for line in text.splitlines() if "sequences" in line)
+    model = initscope.build(initscope.GPTConfig(n_layer=3, n_embd=32, vocab_size=1024), "nanogpt")
+    parameters = sum(p.numel() for p in model.parameters())
+    assert sizes == f"4 sequences, {parameters} parameters"
+    assert text.count("forward") == 1
+
+
+def test_the_page_of_several_gpus_shows_the_example() -> None:
+    (shown,) = fenced((ROOT / "docs" / "distributed.md").read_text(encoding="utf-8"), "python")
+    assert shown in (EXAMPLES / "distributed.py").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

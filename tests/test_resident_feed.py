@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from initscope.errors import MeasurementError, UsageError
+from initscope.resident import feed
 from resident_readings import assert_same, resident
 from small import ids
 from users_gpt import users_gpt
@@ -71,3 +72,17 @@ def test_a_batch_may_be_what_the_model_is_called_with() -> None:
 def test_a_batch_of_another_kind_is_refused() -> None:
     with pytest.raises(UsageError, match=r"a batch is token ids.*not a float32 tensor of shape"):
         resident(users_gpt(), torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("batch", "counted"),
+    [
+        (torch.ones(2, 5, dtype=torch.long), 8),
+        ({"idx": torch.ones(2, 5).long(), "targets": torch.tensor([[1, 2, -1, 3, 4]] * 2)}, 8),
+        ({"input_ids": torch.ones(2, 5).long(), "labels": torch.tensor([[0, 1, -100, 2, 3]])}, 3),
+        ((torch.ones(2, 5).long(), torch.tensor([[1, -1, 2, 3, 4]] * 2)), 8),
+        ({"x": torch.ones(3, 5)}, 3),
+    ],
+)
+def test_the_tokens_that_a_loss_is_the_mean_of_are_counted(batch: object, counted: int) -> None:
+    assert feed(users_gpt(), batch).counted() == counted

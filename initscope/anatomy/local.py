@@ -29,3 +29,8 @@ def _summed(x: Any) -> Any:  # noqa: ANN401 - a DTensor, whose type is slow to l
 
     placements = [Replicate() if one.is_partial() else one for one in x.placements]
     return x.redistribute(placements=placements)
+
+
+def whole(x: Any) -> Any:  # noqa: ANN401 - as above
+    """Return all of a tensor, gathered where it is distributed; the gradient goes back."""
+    return x.full_tensor() if is_distributed(x) else x

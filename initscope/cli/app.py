@@ -24,6 +24,7 @@ from initscope.cli import (
     predict,
     rules,
     show,
+    torchrun,
 )
 from initscope.cli.refused import Refused, sentence
 from initscope.errors import ExitCode, InitscopeError
@@ -82,6 +83,7 @@ def _warn(before: Callable[..., None], message: Warning | str, *said: Any, **mor
 
 def _run(argv: Sequence[str] | None) -> int:
     try:
+        torchrun.refuse()
         arguments = None if argv is None else list(argv)
         return _code(app(arguments, prog_name="initscope", standalone_mode=False))
     except SystemExit as stop:

@@ -119,7 +119,7 @@ def _run(
             watch.see_logits(outcome.logits)
         if outcome.loss is not None:
             key = Key(anatomy.n_layer, "loss", "forward", "loss")
-            recorder.add(key, outcome.loss.detach().float(), counted)
+            recorder.add(key, local(outcome.loss).detach().float(), counted)
         if backward:
             _differentiate(outcome, weight)
         watch.see_the_rest()

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from initscope.anatomy import unwrap
+from initscope.anatomy.local import whole
 from initscope.errors import UsageError
 
 _IDS = ("input_ids", "ids", "idx", "tokens", "token_ids", "input", "inputs", "x")
@@ -162,6 +163,7 @@ def _fits(name: str) -> bool:
 
 def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor | None:
     """Return the mean next-token cross-entropy; None for logits that are not one a token."""
+    logits = whole(logits)
     if logits.dim() == 2 and len(logits) == targets.numel():
         logits = logits.view(*targets.shape, -1)
     if logits.dim() != 3 or len(logits) != len(targets):

@@ -71,10 +71,13 @@ class Ranks:
     def _reduce(tensor: Tensor, how: str, groups: Iterable[Any]) -> None:
         from torch import distributed
 
+        # Not distributed.all_reduce: gloo would keep the process alive for the group's own time.
+        options = distributed.AllreduceOptions()
+        options.reduceOp = getattr(distributed.ReduceOp, how)
+        options.timeout = TIMEOUT
         for group in groups:
-            operation = getattr(distributed.ReduceOp, how)
             with _in_time():
-                distributed.all_reduce(tensor, operation, group, async_op=True).wait(TIMEOUT)
+                group.allreduce([tensor], options).wait(TIMEOUT)
 
     def sum_over_model(self, tensor: Tensor) -> Tensor:
         """Sum in place over the processes that have the same rows of the batch."""
@@ -95,7 +98,7 @@ class Ranks:
                 yield torch.zeros(0) if gradient is None else local(gradient)
             else:
                 gradient = torch.zeros_like(parameter) if gradient is None else gradient
-                yield self._averaged(gradient.to_dense())
+                yield self._averaged(gradient.to_dense().contiguous())
 
     def _averaged(self, gradient: Tensor) -> Tensor:
         self._reduce(gradient, "SUM", self.data)
@@ -107,16 +110,17 @@ class Ranks:
         Raises:
             MeasurementError: where one is not, or asks for something else.
         """
-        if not self:
-            return
-        digest = hashlib.sha256(repr(request).encode()).digest()
-        number = float(int.from_bytes(digest[:6], "big"))  # exact in float64
-        low, high = self.max(np.array([-number, number]))
-        if -low != high:
+        if self and not self._alike(request):
             raise MeasurementError(
                 "the ranks measure different things: each has to call inspect on the same model "
                 "with the same options, and with its own share of the batch"
             )
+
+    def _alike(self, value: object) -> bool:
+        digest = hashlib.sha256(repr(value).encode()).digest()
+        number = float(int.from_bytes(digest[:6], "big"))  # exact in float64
+        low, high = self.max(np.array([-number, number]))
+        return bool(-low == high)
 
     def weight(self, counted: int) -> float:
         """Return the factor on this rank's mean loss that makes the mean over ranks the batch's.
@@ -155,15 +159,14 @@ class Ranks:
         """Return the readings that any process has: most often they are the same everywhere."""
         from torch import distributed
 
-        number = float(int.from_bytes(hashlib.sha256(repr(own).encode()).digest()[:6], "big"))
-        low, high = self.max(np.array([-number, number]))
+        if self._alike(own):
+            return own
         keys = own
-        if -low != high:
-            for group in (*self.data, *self.model):
-                gathered: list[Any] = [None] * group.size()
-                with _in_time():
-                    distributed.all_gather_object(gathered, keys, group)
-                keys = list(dict.fromkeys(key for part in gathered for key in part))
+        for group in (*self.data, *self.model):
+            gathered: list[Any] = [None] * group.size()
+            with _in_time():
+                distributed.all_gather_object(gathered, keys, group)
+            keys = list(dict.fromkeys(key for part in gathered for key in part))
         return keys
 
 

@@ -32,7 +32,8 @@ def ranks_of(model: nn.Module) -> Ranks:
             "shard the model with torch.distributed.fsdp.fully_shard"
         )
     data = _by_name([*_replicated(modules), *_sharded(modules)])
-    meshes = [p.device_mesh for p in model.parameters() if is_distributed(p)]
+    parameters: Iterable[Any] = model.parameters()
+    meshes = [p.device_mesh for p in parameters if is_distributed(p)]
     split = _by_name(group for mesh in meshes for group in mesh.get_all_groups())
     model_groups = tuple(group for name, group in split.items() if name not in data)
     groups = (*data.values(), *model_groups)
