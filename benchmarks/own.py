@@ -98,7 +98,9 @@ def hand_hooks(model: GPT, ids: Tensor) -> Readings:
         return on_output
 
     for name, module in model.named_modules():
-        if name.startswith("blocks.") and isinstance(module, nn.Linear | nn.LayerNorm | nn.Identity):
+        if name.startswith("blocks.") and isinstance(
+            module, nn.Linear | nn.LayerNorm | nn.Identity
+        ):
             module.register_forward_hook(hook(name))
     step(model, ids)
     for name, parameter in model.named_parameters():
@@ -125,7 +127,9 @@ def careful_hooks(model: GPT, ids: Tensor) -> Readings:
         return on_output
 
     for name, module in model.named_modules():
-        if name.startswith("blocks.") and isinstance(module, nn.Linear | nn.LayerNorm | nn.Identity):
+        if name.startswith("blocks.") and isinstance(
+            module, nn.Linear | nn.LayerNorm | nn.Identity
+        ):
             module.register_forward_hook(hook(name))
     step(model, ids)
     return dict(zip(found, torch.stack(list(found.values())).tolist(), strict=True))

@@ -60,7 +60,9 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
     """Set the cells below each other."""
     shown = Table(title="the streamed engine and its lower bounds")
     heads = ["cell", "seconds", "draws GB/s", "products GFLOP/s"]
-    heads += [f"{head}: {name}" for name in BOUNDS for head in ("bound s", "of it draws", "reached")]
+    heads += [
+        f"{head}: {name}" for name in BOUNDS for head in ("bound s", "of it draws", "reached")
+    ]
     for head in heads:
         shown.add_column(head, justify="right")
     for row in rows:

@@ -86,7 +86,9 @@ def table(found: dict[str, Any], title: str) -> Table:
         time, space = found["fits"]["seconds"], found["fits"]["bytes"]
         shown.add_section()
         for name in ("exponent", "exponent, larger half"):
-            cells = [f"{one[name]['value']:.3f} ± {one[name]['error']:.3f}" for one in (time, space)]
+            cells = [
+                f"{one[name]['value']:.3f} ± {one[name]['error']:.3f}" for one in (time, space)
+            ]
             shown.add_row(name, cells[0], "", cells[1])
         start, step = time["line"]["start"], 1000 * time["line"]["step"]
         more = space["line"]["step"] / 2**20

@@ -9,7 +9,6 @@ from benchmarks.rates import Rates
 from initscope.config import GPTConfig
 from initscope.sites import Parameter, block_parameters, embedding_parameters, head_parameters
 
-
 # The matrices of a block, those together that read the same input.
 READERS = (("q", "k", "v"), ("attn_out",), ("mlp_gate", "mlp_up"), ("mlp_down",))
 

@@ -11,6 +11,7 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,8 +31,8 @@ WARM_UP = Cell(2, 64, 16)
 WARM_UP_VOCABULARY = 128
 
 
-def main() -> None:
-    """Parse, run, print."""
+def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
     parser.add_argument("--cell", type=cell_argument, required=True)
@@ -40,11 +41,21 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", help="of the streamed engine's weights")
     parser.add_argument("--forward-only", action="store_true", help="of the streamed engine")
-    parser.add_argument("--rule", dest="rules", action="append", metavar="NAME",
-                        help="compare these with the streamed engine instead; repeated")
+    parser.add_argument(
+        "--rule",
+        dest="rules",
+        action="append",
+        metavar="NAME",
+        help="compare these with the streamed engine instead; repeated",
+    )
     parser.add_argument("--cold", action="store_true", help="without a tiny run before")
     parser.add_argument("--rates", action="store_true", help="time draws and products too")
-    args = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Parse, run, print."""
+    args = parsed()
     if args.name in TUNED:
         tune()
     print(json.dumps(measure(args)))
