@@ -61,10 +61,16 @@ def machine(device: str) -> dict[str, Any]:
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--cell", dest="cells", action="append", type=cell_argument,
-                        help=f"LAYERSxWIDTHxTOKENS, repeated; all of {', '.join(map(str, CELLS))}")
+    parser.add_argument(
+        "--cell",
+        dest="cells",
+        action="append",
+        type=cell_argument,
+        help=f"LAYERSxWIDTHxTOKENS, repeated; all of {', '.join(map(str, CELLS))}",
+    )
     parser.add_argument("--contestant", dest="contestants", action="append", choices=CONTESTANTS,
-                        metavar="NAME", help=f"repeated; all of {', '.join(CONTESTANTS)}")  # fmt: skip
+                        metavar="NAME",
+                        help=f"repeated; all of {', '.join(CONTESTANTS)}")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0, help="0 takes PyTorch's own number")
     parser.add_argument("--device", default="cpu", help="cpu, or cuda")

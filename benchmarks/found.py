@@ -30,14 +30,12 @@ def kind_of(place: str) -> str:
     return "residual" if last in RESIDUAL or last.isdigit() else "activation"
 
 
-def gather(rows: Iterable[Any], verdict: str) -> Readings:
+def gather(rows: Iterable[Any]) -> Readings:
     """Name a profile's rows as the modules of the built-in GPT are named."""
-    found: Readings = {
+    return {
         (place(row.layer, row.site), _kind(row.site, row.direction), row.statistic): row.value
         for row in rows
     }
-    found["", "verdict", verdict] = 1.0
-    return found
 
 
 def place(layer: int, site: str) -> str:

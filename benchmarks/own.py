@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 
@@ -12,10 +13,15 @@ from benchmarks.case import Case
 from benchmarks.found import Readings, Taken, gather, kind_of
 from initscope.construction import Allocation
 from initscope.gpt import GPT
+from initscope.judging import judge
+from initscope.options import Options
+from initscope.own import inspect
 from initscope.plan import Plan
+from initscope.profile import Profile
 from initscope.recorder import Recorder
 from initscope.rules import get_rule
-from initscope.stream import crew_for, measure, run
+from initscope.stream import crew_for, run
+from initscope.sweep import compare
 
 RULE = "nanogpt"
 
@@ -134,27 +140,14 @@ def careful_hooks(model: GPT, ids: Tensor) -> Readings:
 
 def resident(model: GPT, ids: Tensor) -> Readings:
     """Measure the whole model with initscope's hooks, and judge it."""
-    from initscope import Options, inspect, judge
-
     profile = inspect(model, ids, Options(device=str(ids.device), depth_law=False))
-    verdict = judge(profile)
-    return gather(profile.table.itertuples(index=False), verdict.word)
+    return {**_found(profile), ("", "verdict", judge(profile).word): 1.0}
 
 
 def streamed(case: Case) -> Taken:
     """Measure with initscope's streamed engine, all its statistics, and judge them."""
-    from initscope import judge
-    from initscope.options import Options
-    from initscope.profile import Profile, frame
-    from initscope.sweep import describe_run
-
-    plan = _plan(case)
-    readings = measure(plan, case.ids, seed=0)
-    length = case.ids.shape[1] - 1
-    described = describe_run(case.config, Options(seq_len=length), plan.allocation, [0])
-    table = frame(RULE, case.config.n_layer, 0, readings)
-    verdict = judge(Profile(rule=RULE, config=case.config, run=described, table=table))
-    return Taken(gather(table.itertuples(index=False), verdict.word))
+    profile = inspect(case.config, RULE, _options(case))
+    return Taken({**_found(profile), ("", "verdict", judge(profile).word): 1.0})
 
 
 def unmeasured(case: Case) -> Taken:
@@ -168,3 +161,28 @@ def unmeasured(case: Case) -> Taken:
 def _plan(case: Case) -> Plan:
     allocation = Allocation(case.device)
     return Plan(config=case.config, rule=get_rule(RULE), allocation=allocation)
+
+
+def compared(case: Case, rules: list[str]) -> Taken:
+    """Compare rules on one shape, at its one depth, through the interface of ``compare``."""
+    profiles = compare(case.config, rules, _options(case))
+    return Taken({
+        (f"{profile.rule} {place}", kind, statistic): value for profile in profiles
+        for (place, kind, statistic), value in _found(profile).items()
+    })  # fmt: skip
+
+
+def shaped(case: Case, dtype: str, *, forward_only: bool) -> Taken:
+    """Measure in another dtype, or forward alone."""
+    options = dataclasses.replace(_options(case), dtype=dtype, forward_only=forward_only)
+    profile = inspect(case.config, RULE, options)
+    return Taken(_found(profile))
+
+
+def _found(profile: Profile) -> Readings:
+    return gather(profile.table.itertuples(index=False))
+
+
+def _options(case: Case) -> Options:
+    length = case.ids.shape[1] - 1
+    return Options(seq_len=length, device=str(case.device), depth_law=False)

@@ -21,7 +21,7 @@ from initscope.gpt import GPT
 
 
 def huggingface(model: GPT, ids: Tensor) -> Readings:
-    """Run under transformers' DebugUnderflowOverflow, in its detecting mode, and read its frames."""
+    """Run under transformers' DebugUnderflowOverflow, in its detecting mode; read its frames."""
     from transformers.debug_utils import DebugUnderflowOverflow
 
     debug = DebugUnderflowOverflow(model, max_frames_to_save=100_000)
