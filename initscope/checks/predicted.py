@@ -76,7 +76,8 @@ def _weights(evidence: Evidence) -> Iterator[Weight]:
     """Yield every parameter of which the profile says what the rule prescribes."""
     told, bounds = (_means(evidence, "weight", name) for name in ("rule_std", "rule_bound"))
     variances, largest = (_means(evidence, "weight", name) for name in ("variance", "max_abs"))
-    fused = {(one.site.layer, one.label): one for one in _fused(evidence)}
+    joint = any(label.partition(".")[0] in FUSED for _, label in told)
+    fused = {(one.site.layer, one.label): one for one in (_fused(evidence) if joint else ())}
     known = {(one.site.layer, one.label): one for one in evidence.parameters}
     for where, one in {**fused, **known}.items():
         if where in told and math.isfinite(variances.get(where, math.nan)):
