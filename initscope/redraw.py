@@ -96,7 +96,7 @@ def unlike(anatomy: Anatomy, found: Redrawn, config: GPTConfig) -> str:
     kinds = {part.activation or "that is not found" for part in parts} - {config.activation}
     norms = {"pre": {"norm_1", "norm_2"}, "sandwich": {f"norm_{n}" for n in _SANDWICH}}
     needed = _NEEDED | norms.get(config.norm, set())
-    missing = needed - set.intersection(*({*part.sites} for part in parts))
+    missing = {site for site in needed if any(site not in part.sites for part in parts)}
     for fault, text in (
         (any(part.parallel for part in parts), "parallel branches"),
         (any(not part.softmax for part in parts), "blocks without a softmax"),
