@@ -50,11 +50,6 @@ def run_of(anatomy: Anatomy, given: Feed, *, model: str, tokens: str, ranks: Ran
     )  # fmt: skip
 
 
-def without_factors(rule: Rule) -> Rule:
-    """Return a rule without what it multiplies in the forward pass of a model of its own."""
-    return dataclasses.replace(rule, multipliers=lambda _site: Multipliers())
-
-
 def prescribed(anatomy: Anatomy, given: Feed, rule: Rule | None) -> Iterator[Reading]:
     """Yield what a rule says of each of a model's parameters."""
     if rule is not None:
@@ -62,16 +57,25 @@ def prescribed(anatomy: Anatomy, given: Feed, rule: Rule | None) -> Iterator[Rea
 
 
 def beside(
-    profile: Profile, rule: Rule, options: Options, anatomy: Anatomy, given: Sequence[Feed]
+    profile: Profile,
+    rule: Rule,
+    options: Options,
+    anatomy: Anatomy,
+    given: Sequence[Feed],
+    *,
+    drawn: bool = False,
 ) -> Profile:
     """Set what theory says of a rule beside the profile of a model, or say why it cannot.
 
-    ``given`` is what the model was called with, a seed each.
+    ``given`` is what the model was called with, a seed each. Where we have ``drawn`` it by the rule
+    ourselves, what it multiplies is no mistake, and nothing is expected of its steps.
     """
+    rule = dataclasses.replace(rule, multipliers=lambda _site: Multipliers()) if drawn else rule
     config = profile.config
     other = unlike(anatomy, prescribe(anatomy, rule, config), config)
     ids = [_ids(one) for one in given if one.ids is not None]
-    return try_theory(profile, rule, options, ids=ids, unlike=other if ids else "inputs but ids")
+    other = other if ids else "inputs that are no token ids"
+    return try_theory(profile, rule, options, ids=ids, steps=not drawn, unlike=other)
 
 
 def _ids(given: Feed) -> Ids:

@@ -15,7 +15,7 @@ from initscope.anatomy import Anatomy
 from initscope.config import GPTConfig
 from initscope.devices import choose_device, choose_dtype, require_memory
 from initscope.errors import MeasurementError, UsageError
-from initscope.likeness import beside, describe, prescribed, run_of, shape_of, without_factors
+from initscope.likeness import beside, describe, prescribed, run_of, shape_of
 from initscope.options import Options, Report
 from initscope.profile import Profile, Run, concat, frame
 from initscope.redraw import Redrawn, redraw
@@ -194,10 +194,10 @@ class Subject:
         """
         seen = self._measure_seeds(options, range(options.seeds), report)
         profile = Profile(rule=self.name, config=seen.config, run=seen.run, table=seen.table)
-        rule = self.against if self.rule is None else without_factors(self.rule)
+        rule, drawn = self.rule or self.against, self.rule is not None
         if rule is None or not theory:
             return profile
-        return beside(profile, rule, options, seen.anatomy, seen.given)
+        return beside(profile, rule, options, seen.anatomy, seen.given, drawn=drawn)
 
     def extend(
         self, profile: Profile, options: Options, seeds: int, report: Report | None = None

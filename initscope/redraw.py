@@ -20,6 +20,10 @@ from initscope.sites import block_parameters, model_site
 _SHARES = {"qkv": ("q", "k", "v"), "qk": ("q", "k"), "kv": ("k", "v"),
            "mlp_gate_up": ("mlp_gate", "mlp_up")}  # fmt: skip
 
+# What theory takes a block to have.
+_NEEDED = {"attn", "attn_out", "mlp_up", "mlp_down"}
+_SANDWICH = ("1", "2", "1_out", "2_out")
+
 
 class Mapped(NamedTuple):
     """A parameter, or its share in a fused one, with its site and what was drawn.
@@ -87,15 +91,18 @@ def unlike(anatomy: Anatomy, found: Redrawn, config: GPTConfig) -> str:
     for one in found.mapped:
         size = one.site.fan_in, one.site.fan_out
         if one.label in ROLES and sizes.get(one.label, size) != size:
-            return f"{one.label} maps {size[0]} features to {size[1]}, not {sizes[one.label]}"
-    kinds = {part.activation for part in parts} - {config.activation}
+            other = sizes[one.label]
+            return f"{one.label} from {size[0]} to {size[1]} features, not {other[0]} to {other[1]}"
+    kinds = {part.activation or "that is not found" for part in parts} - {config.activation}
+    norms = {"pre": {"norm_1", "norm_2"}, "sandwich": {f"norm_{n}" for n in _SANDWICH}}
+    needed = _NEEDED | norms.get(config.norm, set())
+    missing = {site for site in needed if any(site not in part.sites for part in parts)}
     for fault, text in (
         (any(part.parallel for part in parts), "parallel branches"),
         (any(not part.softmax for part in parts), "blocks without a softmax"),
         (any(part.norm != config.norm for part in parts), "blocks of several kinds"),
-        (kinds, f"an MLP's activation {', '.join(sorted(map(str, kinds)))}"),
-        (any({"attn", "attn_out", "mlp_up", "mlp_down"} - {*part.sites} for part in parts),
-         "blocks of which no attention or MLP is found"),
+        (kinds, f"an MLP's activation {', '.join(sorted(kinds))}"),
+        (missing, f"blocks without {', '.join(sorted(missing))}"),
     ):  # fmt: skip
         if fault:
             return text

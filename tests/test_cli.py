@@ -30,7 +30,7 @@ QUICK: dict[str, Any] = {"seq_len": 16, "device": "cpu", "depth_law": False}
 
 def measured(cli: Command, *flags: str) -> Profile:
     """Inspect a tiny model with these flags, at its own depth only, and return what is saved."""
-    quick = ("--no-depth-law", "--no-remedy", "--device", "cpu")
+    quick = ("--no-depth-law", "--no-remedy", "--no-theory", "--device", "cpu")
     outcome = cli("inspect", *TINY, *quick, *flags, "--parquet", "run.parquet", "--csv", "-")
     assert outcome.code == 0, outcome.err
     (profile,) = load("run.parquet")

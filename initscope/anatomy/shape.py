@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, get_args
 
+import torch
+from torch import nn
+
 from initscope.anatomy.body import Anatomy
 from initscope.config import Activation, GPTConfig, NormKind, Positions, default_heads
 
@@ -31,6 +34,7 @@ def shape(anatomy: Anatomy, *, vocab_size: int, seq_len: int) -> GPTConfig:
         block_size=_positions_held(anatomy) or seq_len,
         norm=_usual(part.norm for part in parts) or "none",
         norm_kind=_norm_kind(anatomy),
+        norm_eps=_norm_eps(anatomy),
         activation=activation if activation in get_args(Activation) else "gelu",
         positions="none" if positions == "rope" and anatomy.width // n_head % 2 else positions,
         bias=any(one.label.endswith(".bias") for one in anatomy.parameters),
@@ -49,10 +53,26 @@ def _positions_held(anatomy: Anatomy) -> int:
     return int(getattr(table, "num_embeddings", 0))
 
 
+def _norms(anatomy: Anatomy) -> list[nn.Module]:
+    taps = [tap for part in anatomy.parts for tap in part.taps]
+    return [tap.module for tap in taps if tap.site.startswith("norm")]
+
+
 def _norm_kind(anatomy: Anatomy) -> NormKind:
-    taps = [tap for part in anatomy.parts for tap in part.taps if tap.site.startswith("norm")]
-    kinds = [type(tap.module).__name__.lower() for tap in taps]
+    kinds = [type(norm).__name__.lower() for norm in _norms(anatomy)]
     return "rmsnorm" if any("rms" in kind for kind in kinds) else "layernorm"
+
+
+def _norm_eps(anatomy: Anatomy) -> float:
+    """Return what the norms add to a mean square, by the names that PyTorch and others give it."""
+    for norm in _norms(anatomy):
+        for name in ("eps", "variance_epsilon"):
+            value = getattr(norm, name, None)
+            if isinstance(value, float):
+                return value
+        if isinstance(norm, nn.RMSNorm):  # None is what its numbers can tell apart from 1
+            return torch.finfo(torch.float32).eps
+    return 1e-5
 
 
 def _positions(anatomy: Anatomy) -> Positions:

@@ -76,7 +76,8 @@ def _weights(evidence: Evidence) -> Iterator[Weight]:
     """Yield every parameter of which the profile says what the rule prescribes."""
     told, bounds = (_means(evidence, "weight", name) for name in ("rule_std", "rule_bound"))
     variances, largest = (_means(evidence, "weight", name) for name in ("variance", "max_abs"))
-    fused = {(one.site.layer, one.label): one for one in _fused(evidence)}
+    joint = any(label.partition(".")[0] in FUSED for _, label in told)
+    fused = {(one.site.layer, one.label): one for one in (_fused(evidence) if joint else ())}
     known = {(one.site.layer, one.label): one for one in evidence.parameters}
     for where, one in {**fused, **known}.items():
         if where in told and math.isfinite(variances.get(where, math.nan)):
@@ -111,7 +112,8 @@ def _steps(evidence: Evidence) -> Iterator[Held]:
         here[here["statistic"] == name].drop_duplicates(keys, keep="last").set_index(keys)["value"]
         for name in ("second_moment", "expected")
     )
-    both = pd.concat([found, told], axis=1, keys=["found", "told"], join="inner").dropna()
+    both = pd.concat([found, told], axis=1, keys=["found", "told"], join="inner")
+    both = both[both["found"] < math.inf]  # what overflows is another check's
     ratio = (both["found"] / both["told"]).where((both["told"] > 0) | (both["found"] > 0), 1.0)
     seeds = len(evidence.profile.run.seeds)
     means = ratio.groupby(level=["layer", "site"], sort=False).mean()

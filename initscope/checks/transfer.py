@@ -9,6 +9,7 @@ band would accuse a score in any sound model.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from statistics import NormalDist
 from typing import NamedTuple
@@ -63,15 +64,19 @@ def freedom(config: GPTConfig, site: str) -> float:
 def misfits(held: Sequence[Held], tests: int) -> list[Misfit]:
     """Return what lies beyond the band, site by site; ``tests`` is how many readings there are."""
     reach = NormalDist().inv_cdf(1 - LEVEL / (2 * max(tests, 1)))
-    sites = dict.fromkeys(one.site for one in held)
-    found = [_misfit([one for one in held if one.site == site], reach) for site in sites]
+    by_site: dict[str, list[Held]] = defaultdict(list)
+    for one in held:
+        by_site[one.site].append(one)
+    found = [_misfit(layers, reach) for layers in by_site.values()]
     return [one for one in found if one is not None]
 
 
 def _misfit(held: list[Held], reach: float) -> Misfit | None:
     """Judge one site: its layers one by one, and then what is left of them together."""
-    off = [one for one in held if beyond(one, reach)]
-    rest = [one for one in held if one not in off]
+    off: list[Held] = []
+    rest: list[Held] = []
+    for one in held:
+        (off if beyond(one, reach) else rest).append(one)
     if len(rest) > 1 and rest[0].site != "attn" and beyond(_together(rest), reach):
         off = held  # each but a little: attention's ratios share the tokens' cosines, and are out
     if not off:

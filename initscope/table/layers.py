@@ -75,7 +75,7 @@ def _columns(page: Page, view: View, shown: list[int]) -> Iterator[Column]:
     yield Column(("residual", "variance"), numeric(_cells(view.residual, shown)), "x²")
     if not view.predicted.empty:
         cells = numeric(_cells(view.predicted, shown))
-        yield Column(("predicted", "by theory"), cells, "x²", rank=1)
+        yield Column(("theory",), cells, "x²", rank=1)
     if view.several:
         cells = [Cell(share(value)) for value in view.spread.reindex(shown)]
         yield Column(("± over", "seeds"), cells, "rel. sd", rank=5)

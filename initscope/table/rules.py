@@ -66,7 +66,7 @@ def _columns(page: Page, views: Sequence[View], names: Sequence[str]) -> Iterato
     yield Column(("final", "variance"), numeric(_last(view.residual) for view in views), "x²")
     if any(not view.predicted.empty for view in views):
         cells = numeric(_last(view.predicted) for view in views)
-        yield Column(("predicted", "by theory"), cells, "x²", rank=1)
+        yield Column(("theory",), cells, "x²", rank=1)
     if any(view.several for view in views):
         cells = [Cell(share(_last(view.spread))) for view in views]
         yield Column(("± over", "seeds"), cells, "rel. sd", rank=4)

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 
 def with_theory(
-    measured: Profile, rule: str | Rule, options: Options | None = None, *, ids: Sequence[Ids] = ()
+    measured: Profile,
+    rule: str | Rule,
+    options: Options | None = None,
+    *,
+    ids: Sequence[Ids] = (),
+    steps: bool = True,
 ) -> Profile:
     """Return a measured profile with what theory says of a rule beside its own readings.
 
@@ -38,6 +43,7 @@ def with_theory(
         rule: what the weights are meant to be drawn by.
         options: how it was measured; of these only the tokens matter here.
         ids: the very token ids (B, T + 1), where they are not those that options name.
+        steps: whether to say what is expected of every site.
 
     Raises:
         UsageError: for a model or a rule that theory does not cover.
@@ -50,13 +56,20 @@ def with_theory(
         perturb_zeros=0.0,
     )  # fmt: skip
     said = predict(measured.config, rule, alike, ids=ids)
-    tables = [measured.table, _curves(measured, said), *_expected(measured, said, rule)]
+    tables = [measured.table, _curves(measured, said)]
+    tables += _expected(measured, said, rule) if steps else []
     run = dataclasses.replace(run, remark=said.run.remark)
     return dataclasses.replace(measured, run=run, table=concat(tables))
 
 
 def try_theory(
-    measured: Profile, rule: Rule, options: Options, *, ids: Sequence[Ids] = (), unlike: str = ""
+    measured: Profile,
+    rule: Rule,
+    options: Options,
+    *,
+    ids: Sequence[Ids] = (),
+    steps: bool = True,
+    unlike: str = "",
 ) -> Profile:
     """Do so where theory covers the model; elsewhere only the run's ``remark`` says why not.
 
@@ -65,7 +78,7 @@ def try_theory(
     why = f"theory does not cover {unlike}" if unlike else ""
     try:
         if not unlike:
-            return with_theory(measured, rule, options, ids=ids)
+            return with_theory(measured, rule, options, ids=ids, steps=steps)
     except UsageError as error:
         why = str(error)
     return dataclasses.replace(measured, run=dataclasses.replace(measured.run, remark=why))

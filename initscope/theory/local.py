@@ -6,7 +6,7 @@ the step that is wrong deviates (docs/misfits.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +15,8 @@ import numpy.typing as npt
 from initscope.config import GPTConfig
 from initscope.profile import Profile
 from initscope.rules.core import Rule
-from initscope.sites import model_site
 from initscope.theory.activations import ACTIVATIONS
-from initscope.theory.gains import Gains
+from initscope.theory.gains import Gains, Layer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,18 +30,16 @@ class Laws:
 
     Args:
         config: the model's shape.
-        rule: whose factors on stream and branch are taken.
+        blocks: the rule's maps and factors, block by block.
         said: the predicted second moments, a row a layer and a column a site.
         found: the measured ones, alike.
     """
 
     def __init__(
-        self, config: GPTConfig, rule: Rule, said: pd.DataFrame, found: pd.DataFrame
+        self, config: GPTConfig, blocks: Sequence[Layer], said: pd.DataFrame, found: pd.DataFrame
     ) -> None:
-        self.config, self.rule, self.said, self.found = config, rule, said, found
+        self.config, self.blocks, self.said, self.found = config, blocks, said, found
         self.layers = range(config.n_layer)
-        gains = Gains(config, rule)
-        self.maps = [gains.layer(layer, layer + 1).maps for layer in self.layers]
 
     def all(self) -> Iterator[Law]:
         """Yield every law, in no certain order."""
@@ -61,7 +58,7 @@ class Laws:
                   ("mlp_down", "mlp_act")]  # fmt: skip
         linear += [("mlp_gate", x_2)] if self.config.gated else []
         for site, source in linear:
-            scale, shift = np.array([maps[site] for maps in self.maps]).T
+            scale, shift = np.array([block.maps[site] for block in self.blocks]).T
             yield 0, site, scale * self._measured(source) + shift
         yield 0, "attn", self._through("attn", "v", self.layers)
         if self.config.norm != "none":  # without one, tokens differ in what enters the activation
@@ -95,8 +92,8 @@ class Laws:
     def _factors(self, site: str) -> Array:
         """Return the factors (layers, 2) of stream and branch at a sum."""
         part = "attn" if site == "resid_mid" else "mlp"
-        each = [self.rule.multipliers(model_site(self.config, layer)) for layer in self.layers]
-        return np.array([[getattr(m, f"skip_{part}"), getattr(m, f"branch_{part}")] for m in each])
+        names = f"skip_{part}", f"branch_{part}"
+        return np.array([[getattr(block.factors, name) for name in names] for block in self.blocks])
 
     def _column(self, table: pd.DataFrame, site: str, layers: range) -> Array:
         column = table.get(site)
@@ -145,7 +142,8 @@ def squares(profile: Profile, seed: int) -> pd.DataFrame:
 
 def expected(measured: Profile, predicted: Profile, rule: Rule) -> Iterator[tuple[int, Law]]:
     """Yield (seed, law) for each seed of a measurement."""
-    said = squares(predicted, 0)
+    said, gains = squares(predicted, 0), Gains(measured.config, rule)
+    blocks = [gains.layer(layer, layer + 1) for layer in range(measured.config.n_layer)]
     for seed in measured.run.seeds:
-        laws = Laws(measured.config, rule, said, squares(measured, seed))
+        laws = Laws(measured.config, blocks, said, squares(measured, seed))
         yield from ((seed, law) for law in laws.all())
