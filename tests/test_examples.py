@@ -69,6 +69,16 @@ def test_warmup_over_no_step_is_no_warmup() -> None:
     assert lost == [1, 1]  # five steps do not reach the bytes' frequencies
 
 
+def test_watch(tmp_path: Path) -> None:
+    small = ("--steps", "5", "--every", "2", "--layers", "2", "--width", "32")
+    file, script = tmp_path / "run.jsonl", str(EXAMPLES / "watch.py")
+    sound = run(sys.executable, script, *small, "--jsonl", str(file))
+    assert [line.rpartition(" ")[2] for line in sound.splitlines()] == ["0)", "2)", "4)"]
+    assert len(file.read_text().splitlines()) == 3
+    assert "explodes" not in sound
+    assert "explodes" in run(sys.executable, script, *small, "--rate", "10")
+
+
 @pytest.mark.slow
 def test_session(tmp_path: Path) -> None:
     if not (Path(sys.executable).parent / "initscope").exists():
