@@ -136,7 +136,7 @@ def test_checks_of_training_are_named_selected_and_explained_like_others() -> No
     verdict = judge(step(3), since=FIRST)
     assert [finding.code for finding in verdict.findings] == list(TRAINING)
     assert [c.code for c in selected(["IS10"], ["dead-units"], training=True)] == [
-        "IS101", "IS102", "IS103",
+        "IS101", "IS102", "IS103", "IS105",
     ]  # fmt: skip
     assert list(EVERY) == sorted(EVERY)
     assert len({check.name for check in EVERY.values()}) == len(EVERY)
