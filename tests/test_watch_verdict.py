@@ -50,6 +50,7 @@ def times(factor: float, **cells: object) -> Profile:
 
 STREAM = {"layer": 7, "site": "resid_post", "direction": "forward", "statistic": "variance"}
 NORM = {"site": "model", "statistic": "grad_norm"}
+COSINE = {"layer": 7, "site": "resid_post", "statistic": "token_cosine"}  # 8/9 there
 LOSS = {"site": "loss", "statistic": "loss_excess"}
 
 
@@ -59,6 +60,7 @@ LOSS = {"site": "loss", "statistic": "loss_excess"}
         ("stream-growth", STREAM, 3e6, "stream_growth"),
         ("gradient-growth", NORM, 150.0, "gradient_growth"),
         ("loss-above-guessing", LOSS, 20.0, "loss_excess"),
+        ("token-collapse", COSINE, 9 / 8, "collapsed_cosine"),
     ],
 )
 def test_a_check_is_broken_beyond_its_bound_alone(
