@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -67,6 +69,19 @@ def test_an_error_goes_through_and_leaves_no_hook(where: str, kind: type[BaseExc
         loop()
     assert hooks(model) == 0
     assert [profile.run.step for profile in w.profiles] == [0]
+
+
+def test_a_copy_of_the_model_is_not_watched_and_the_model_can_be_saved() -> None:
+    model, (ids,) = users_gpt().train(), batches(1)
+    with quiet(model) as w:
+        model(ids[:, :-1], ids[:, 1:])[1].backward()
+        assert w.profile is not None
+        saved = pickle.loads(pickle.dumps(model))  # noqa: S301 - our own
+        for copied in (copy.deepcopy(model), saved):
+            copied(ids[:, :-1], ids[:, 1:])[1].backward()
+        assert len(w.profiles) == 1
+        model(ids[:, :-1], ids[:, 1:])[1].backward()
+    assert [profile.run.step for profile in w.profiles] == [0, 1]
 
 
 SYNCS = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default}
