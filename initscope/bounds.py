@@ -84,6 +84,11 @@ class Bounds:
         "share of exact zeros in an MLP's hidden layer; trained ReLU networks are sparse, up to "
         "some 97 % (Li et al. 2023, the lazy neuron phenomenon), so only silence counts",
     )
+    collapsed_cosine: float = _bound(
+        0.999,
+        "mean cosine between tokens in training, where two then differ by 4 % of their size; the "
+        "first steps move all tokens along one direction, and a healthy run may pass 0.99",
+    )
 
     def __post_init__(self) -> None:
         """Refuse what cannot be compared with a measurement."""

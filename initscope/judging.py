@@ -29,6 +29,7 @@ _TRAITS = {
     "initial-loss": "hot logits",
     "loss-above-guessing": "worse than guessing",
     "dead-units": "dead units",
+    "token-collapse": "rank collapse",
 }
 
 

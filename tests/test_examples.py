@@ -90,6 +90,16 @@ def test_the_page_of_several_gpus_shows_the_example() -> None:
     assert shown in (EXAMPLES / "distributed.py").read_text(encoding="utf-8")
 
 
+def test_watch(tmp_path: Path) -> None:
+    small = ("--steps", "5", "--every", "2", "--layers", "2", "--width", "32")
+    file, script = tmp_path / "run.jsonl", str(EXAMPLES / "watch.py")
+    sound = run(sys.executable, script, *small, "--jsonl", str(file))
+    assert [line.rpartition(" ")[2] for line in sound.splitlines()] == ["0)", "2)", "4)"]
+    assert len(file.read_text().splitlines()) == 3
+    assert "explodes" not in sound
+    assert "explodes" in run(sys.executable, script, *small, "--rate", "10")
+
+
 @pytest.mark.slow
 def test_session(tmp_path: Path) -> None:
     if not (Path(sys.executable).parent / "initscope").exists():

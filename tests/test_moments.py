@@ -43,6 +43,26 @@ def test_moments_keep_large_means_tiny_and_huge_values(
     assert got["kurtosis"] == pytest.approx(want["kurtosis"], rel=1e-3)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("scale", [0.0, 1e-15, 1.0, 1e30])
+@pytest.mark.parametrize("shift", [0.0, 3.0, 1e4])
+def test_the_second_order_alone_is_the_same(scale: float, shift: float, dtype: torch.dtype) -> None:
+    x = ((normal() + shift) * scale).to(dtype)
+    given = x.clone()
+    recorder = Recorder()
+    recorder.add(Key(0, "x", "forward", "activation"), moments.spread(x), x.numel())
+    recorder.add(Key(0, "x", "weight_grad", "weight_gradient"), moments.square(x), x.numel())
+    *got, square = recorder.readings()
+    want = reference.moments(x)
+    assert {one.statistic for one in got} >= {"variance", "mean", "max_abs", "second_moment"}
+    for one in got:
+        if one.statistic in want:
+            assert one.value == pytest.approx(want[one.statistic], rel=1e-4, abs=0), one.statistic
+    assert "kurtosis" not in {one.statistic for one in got}
+    assert square.value == pytest.approx(want["second_moment"], rel=1e-5)
+    assert torch.equal(x, given)
+
+
 def test_parts_merge_into_the_whole() -> None:
     parts = [normal(30) + 5, normal(7, 11, seed=1).square(), normal(500, seed=2) * 1e-3 - 20]
     got = finalised(parts)

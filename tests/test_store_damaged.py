@@ -57,8 +57,8 @@ def refusal(path: Path, data: bytes) -> str:
         ("a.json", b'{"schema": 1}', "the document has no 'generator'"),
         ("a.parquet", PNG, "it is not Parquet, or damaged"),
         ("a.parquet", VALID, "it is not Parquet, or damaged"),
-        ("a.txt", PNG, "it holds no profiles; those are saved as .json, .csv, .parquet"),
-        ("a.pkl", b"\x80\x04", "it holds no profiles; those are saved as .json, .csv, .parquet"),
+        ("a.txt", PNG, "it holds no profiles; those are saved as .json, .jsonl, .csv"),
+        ("a.pkl", b"\x80\x04", "it holds no profiles; those are saved as .json, .jsonl, .csv"),
     ],
 )  # fmt: skip
 def test_other_files_are_refused(tmp_path: Path, name: str, data: bytes, trouble: str) -> None:

@@ -9,14 +9,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import initscope
 from initscope.errors import UsageError
 from resident_readings import assert_same
-from test_resident_untouched import Counting, same, state
 from users_gpt import users_gpt
-from watched import batches, hooks, train, values, watched
+from watched import adam, batches, hooks, quiet, train, values, watched
 
 # --- what is measured ---
 
@@ -52,7 +50,7 @@ def test_a_later_step_is_that_of_the_weights_then() -> None:
 
 def test_a_batch_of_another_shape_is_cut_anew() -> None:
     model = users_gpt()
-    with initscope.watch(model, every=1, sites=["q", "k"], on_verdict=None) as w:
+    with quiet(model, sites=["q", "k"]) as w:
         for length in (25, 9):
             ids = batches(1)[0][:, :length]
             model(ids[:, :-1], ids[:, 1:])[1].backward()
@@ -77,7 +75,7 @@ def test_every_nth_step_is_profiled_from_the_start_on() -> None:
 def test_validation_is_no_step() -> None:
     model = users_gpt()
 
-    def validate(_w: Any, _step: int) -> None:
+    def validate(_step: int) -> None:
         (ids,) = batches(1)
         with torch.no_grad():
             model(ids[:, :-1], ids[:, 1:])
@@ -85,40 +83,32 @@ def test_validation_is_no_step() -> None:
         model(ids[:, :-1], ids[:, 1:])  # with a graph, but not in training mode
         model.train()
 
-    seen: list[Any] = []
-    watcher = lambda _: initscope.watch(model, every=2, on_verdict=None)  # noqa: E731
-    train(model, 4, watcher, after=lambda w, step: (seen.append(w), validate(w, step)))
-    assert numbers(seen[0]) == [0, 2]
-    assert_same(values(seen[0].profile), values(watched(users_gpt(), 4, every=2).profile))
+    w = quiet(model, 2)
+    train(model, 4, w, after=validate)
+    assert numbers(w) == [0, 2]
+    assert_same(values(w.profile), values(watched(users_gpt(), 4, every=2).profile))
 
 
 @pytest.mark.parametrize("how", ["optimiser", "manual"])
 def test_of_a_steps_micro_batches_the_first_is_measured(how: str) -> None:
-    model, seen = users_gpt(), list[Any]()
-
-    def end(w: Any, _step: int) -> None:
-        seen.append(w)
-        if how == "manual":
-            w.step()
-
-    def watcher(optimiser: torch.optim.Optimizer) -> Any:
-        steps = optimiser if how == "optimiser" else "manual"
-        return initscope.watch(model, every=2, steps=steps, on_verdict=None)
-
-    train(model, 4, watcher, accumulate=3, after=end)
-    assert numbers(seen[0]) == [0, 2]
+    model = users_gpt()
+    optimiser = adam(model)
+    w = quiet(model, 2, steps=optimiser if how == "optimiser" else how)
+    end = w.step if how == "manual" else int
+    train(model, 4, w, optimiser=optimiser, accumulate=3, after=lambda _: end())
+    assert numbers(w) == [0, 2]
     want = values(initscope.inspect(users_gpt(), batches(1)[0]))
     powers = {"second_moment": 2, "variance": 2, "mean": 1, "max_abs": 1, "grad_norm": 1}
     got = {
         key: value * (3.0 ** powers[key[3]] if key[2] in {"backward", "weight_grad"} else 1.0)
-        for key, value in values(seen[0].profiles[0]).items()  # the loop divides the loss by 3
+        for key, value in values(w.profiles[0]).items()  # the loop divides the loss by 3
     }
     assert_same(got, {key: want[key] for key in got})
 
 
 def test_forward_passes_are_steps_however_many_go_backward_together() -> None:
     model = users_gpt()
-    with initscope.watch(model, every=2, on_verdict=None) as w:
+    with quiet(model, 2) as w:
         for ids in batches(3):
             pair = [model(part[:, :-1], part[:, 1:])[1] for part in (ids, ids.flip(0))]
             torch.stack(pair).sum().backward()
@@ -137,97 +127,13 @@ def test_the_loss_of_a_model_without_one_is_told() -> None:
             return self.inner(ids, ids)[0]
 
     model, (ids,) = Hidden(), batches(1)
-    with initscope.watch(model, on_verdict=None) as w:
+    with quiet(model) as w:
         logits = model(ids[:, :-1])
         loss = w.loss(nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten()))
         loss.backward()
         w.loss(loss * 2)  # once a step
     assert values(w.profile)[3, "loss", "forward", "loss"] == pytest.approx(loss.item(), rel=1e-6)
     assert (3, "loss", "forward", "loss_excess") in values(w.profile)
-
-
-# --- without a trace ---
-
-
-@pytest.mark.parametrize("sites", ["lean", "all"])
-@pytest.mark.parametrize(
-    "fields",
-    [{}, {"checkpointing": "reentrant"}, {"checkpointing": "not"}, {"in_place": True},
-     {"fused_softmax": False, "bias": True}],
-    ids=str,
-)  # fmt: skip
-def test_training_ends_with_the_same_bits(fields: dict[str, Any], sites: str) -> None:
-    def run(*, watch: bool) -> list[Any]:
-        torch.manual_seed(0)
-        model = Counting(users_gpt(dropout=0.1, **fields)).train()
-        model.inner.transformer["h"][0].eval()  # type: ignore[index, union-attr]
-        how = {"every": 2, "sites": sites, "on_verdict": None}
-        losses = train(model, 5, *([lambda _: initscope.watch(model, **how)] if watch else []))
-        return [*losses, *state(model)]
-
-    plain, seen = run(watch=False), run(watch=True)
-    assert len(plain) == len(seen)
-    assert all(same(a, b) for a, b in zip(plain, seen, strict=True))
-
-
-def test_nothing_is_hooked_between_watched_steps_nor_left_behind() -> None:
-    model = users_gpt()
-    counted: list[int] = []
-    whole = model.transformer["h"][1].mlp  # type: ignore[index]
-    whole.register_forward_hook(lambda *_: counted.append(hooks(model)))
-    watched(model, 5, every=2)
-    own, gate = 1, 2  # the hook that counts, and the two at the model
-    _, *steps = counted  # the first pass finds the parts
-    assert [number == own + gate for number in steps] == [False, True, False, True, False]
-    assert hooks(model) == own
-
-
-@pytest.mark.parametrize("where", ["loop", "forward", "backward"])
-def test_an_error_goes_through_and_leaves_no_hook(where: str) -> None:
-    model = users_gpt()
-    (ids,) = batches(1)
-    with pytest.raises((KeyboardInterrupt, IndexError, RuntimeError)) as error:
-        with initscope.watch(model, every=1) as w:
-            _, loss = model(ids[:, :-1], ids[:, 1:])
-            loss.backward()
-            if where == "loop":
-                raise KeyboardInterrupt
-            if where == "forward":
-                model(ids.repeat(1, 4), ids.repeat(1, 4))  # beyond the position table
-            loss.backward()  # its graph is gone
-    assert error.type is {"loop": KeyboardInterrupt, "forward": IndexError}.get(where, RuntimeError)
-    assert hooks(model) == 0
-    assert numbers(w) == [0]
-
-
-SYNCS = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default}
-
-
-class Syncs(TorchDispatchMode):
-    """Counts what would make the host wait for the device."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += func in SYNCS
-        return func(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize("sites", ["lean", "all"])
-def test_no_host_sync_in_a_watched_step(sites: str) -> None:
-    """Before its read-out, that is; finding the parts, once at the first step, is apart."""
-    model = users_gpt().train()
-    reads: list[int] = []
-    with initscope.watch(model, every=1, sites=sites, on_verdict=None) as w:
-        for place, ids in enumerate(batches(3)):
-            with Syncs() as mode:
-                model(ids[:, :-1], ids[:, 1:])[1].backward()
-            reads.append(mode.count)
-            assert len(w.profiles) == place + 1
-    assert reads[0] > 0  # so that what counts is seen to count
-    assert reads[1:] == [0, 0]
 
 
 # --- requests ---
@@ -265,7 +171,8 @@ def test_a_model_without_blocks_says_so_at_its_first_step() -> None:
 
 def test_a_step_is_ended_by_hand_only_where_that_counts() -> None:
     with initscope.watch(users_gpt()) as w:
-        assert w.profile is w.verdict is None
+        assert w.profile is None
+        assert w.verdict is None
         assert w.profiles == []
         with pytest.raises(UsageError, match='steps="manual"'):
             w.step()

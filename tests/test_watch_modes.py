@@ -14,7 +14,7 @@ import initscope
 from families import family
 from resident_readings import assert_same
 from users_gpt import Shared, users_gpt
-from watched import batches, hooks, train, values, watched
+from watched import batches, hooks, quiet, train, values, watched
 
 
 @pytest.mark.parametrize("kind", ["reentrant", "not"])
@@ -28,7 +28,7 @@ def test_checkpointed_blocks_read_the_same_at_every_step(kind: str) -> None:
 def test_under_autocast_the_profile_names_what_is_computed_in() -> None:
     def run(*, watch: bool) -> tuple[nn.Module, Any]:
         model, (ids,) = users_gpt(), batches(1)
-        w = initscope.watch(model, every=1, on_verdict=None)
+        w = quiet(model)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             if watch:
                 w.__enter__()
@@ -87,18 +87,14 @@ def test_what_is_compiled_runs_as_written_on_watched_steps_alone(
 
     model, calls = build(), list[int]()
     before = model._compiled_call_impl
-    how = {"every": 2, "on_verdict": None}
-    seen: list[Any] = []
-    losses = train(
-        model, 4, lambda _: initscope.watch(model, **how),
-        after=lambda w, _: (seen.append(w), calls.append(len(compiled_calls))),
-    )  # fmt: skip
+    w = quiet(model, 2)
+    losses = train(model, 4, w, after=lambda _: calls.append(len(compiled_calls)))
     ran = np.diff([0, *calls]) > 0
     assert ran.tolist() == [False, True, False, True]
     assert model._compiled_call_impl is before
     assert hooks(model) == 0
     want = watched(users_gpt(), 4, every=2)
-    for got, profile in zip(seen[0].profiles, want.profiles, strict=True):
+    for got, profile in zip(w.profiles, want.profiles, strict=True):
         assert_same(values(got), values(profile))
     for a, b in zip(losses, train(users_gpt(), 4), strict=True):
         assert a.item() == pytest.approx(b.item(), rel=1e-5)
@@ -122,7 +118,7 @@ def test_frozen_parameters_stay_frozen_and_have_no_gradient() -> None:
 
 def test_a_wholly_frozen_model_is_profiled_forward() -> None:
     model, (ids,) = users_gpt().requires_grad_(requires_grad=False), batches(1)
-    with initscope.watch(model, every=1, on_verdict=None) as w:
+    with quiet(model) as w:
         model(ids[:, :-1], ids[:, 1:])
     assert {direction for _, _, direction, _ in values(w.profile)} == {"forward", "weight"}
 
@@ -139,7 +135,7 @@ def test_an_optimiser_that_steps_inside_the_backward_pass_goes_on_doing_so() -> 
 
         for parameter in model.parameters():
             parameter.register_post_accumulate_grad_hook(step)
-        w = initscope.watch(model, every=1, on_verdict=None)
+        w = quiet(model)
         if watch:
             w.__enter__()
         for ids in batches(3):
@@ -155,7 +151,7 @@ def test_an_optimiser_that_steps_inside_the_backward_pass_goes_on_doing_so() -> 
 
 def test_a_block_that_runs_several_times_reads_as_many_layers() -> None:
     model, (ids,) = Shared().train(), batches(1)
-    with initscope.watch(model, every=1, on_verdict=None) as w:
+    with quiet(model) as w:
         for _ in range(2):
             model(ids).square().mean().backward()
     for profile in w.profiles:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import initscope
 from initscope.training import TrainingWatch
 
-Watcher = AbstractContextManager[Any]
+Values = dict[tuple[int, str, str, str], float]
 
 
 def batches(number: int, vocab: int = 97) -> list[Tensor]:
@@ -21,19 +21,24 @@ def batches(number: int, vocab: int = 97) -> list[Tensor]:
     return [torch.randint(vocab, (2, 25), generator=generator) for _ in range(number)]
 
 
+def adam(model: nn.Module) -> torch.optim.AdamW:
+    return torch.optim.AdamW(model.parameters(), lr=1e-2)
+
+
 def train(
     model: nn.Module,
     steps: int,
-    watcher: Callable[[torch.optim.Optimizer], Watcher] = lambda _: nullcontext(),
+    around: AbstractContextManager[Any] | None = None,
     *,
+    optimiser: torch.optim.Optimizer | None = None,
     accumulate: int = 1,
-    after: Callable[[Any, int], object] = lambda _w, _step: None,
+    after: Callable[[int], object] = lambda _step: None,
 ) -> list[Tensor]:
-    """Train for some steps inside what ``watcher`` makes; returns every micro-batch's loss."""
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    """Train for some steps inside a context; returns every micro-batch's loss."""
+    optimiser = optimiser or adam(model)
     torch.manual_seed(3)
     losses, given = [], iter(batches(steps * accumulate))
-    with watcher(optimiser) as w:
+    with around or nullcontext():
         for step in range(steps):
             for ids in (next(given) for _ in range(accumulate)):
                 _, loss = model(ids[:, :-1], ids[:, 1:])
@@ -41,19 +46,23 @@ def train(
                 losses.append(loss.detach())
             optimiser.step()
             optimiser.zero_grad()
-            after(w, step)
+            after(step)
     return losses
 
 
+def quiet(model: nn.Module, every: int = 1, **options: Any) -> TrainingWatch:
+    """Watch without a word about verdicts."""
+    return initscope.watch(model, every=every, **{"on_verdict": None, **options})
+
+
 def watched(model: nn.Module, steps: int, every: int = 1, **options: Any) -> TrainingWatch:
-    """Train a model, warning of nothing, and return the watch."""
-    seen: list[TrainingWatch] = []
-    quiet = {"on_verdict": None, **options}
-    train(model, steps, lambda _: seen.append(initscope.watch(model, every=every, **quiet)) or seen[0])  # type: ignore[func-returns-value]  # fmt: skip
-    return seen[0]
+    """Train a model, and return what watched it."""
+    w = quiet(model, every, **options)
+    train(model, steps, w)
+    return w
 
 
-def values(profile: initscope.Profile | None) -> dict[tuple[int, str, str, str], float]:
+def values(profile: initscope.Profile | None) -> Values:
     """Return a profile's readings by key."""
     assert profile is not None
     rows = profile.table[["layer", "site", "direction", "statistic", "value"]]
@@ -62,7 +71,5 @@ def values(profile: initscope.Profile | None) -> dict[tuple[int, str, str, str],
 
 def hooks(model: nn.Module) -> int:
     """Count the hooks on a model's modules and parameters."""
-    of_modules = sum(
-        len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()
-    )  # fmt: skip
+    of_modules = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
     return of_modules + sum(len(p._backward_hooks or ()) for p in model.parameters())

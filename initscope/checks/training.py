@@ -95,6 +95,12 @@ def dead_units(evidence: Evidence) -> Answer:
     return Answer(status, text, share, bound=bound, layer=layer, site="mlp_act")
 
 
+def token_collapse(evidence: Evidence) -> Answer:
+    """Judge how alike the tokens become, by a bound that a healthy run keeps."""
+    bounds = replace(evidence.bounds, token_cosine=evidence.bounds.collapsed_cosine)
+    return signal.rank_collapse(replace(evidence, bounds=bounds))
+
+
 NEW = (
     Check("IS101", "stream-growth", "The stream stays near the size that it had at first.",
           stream_growth, bound="stream_growth"),
@@ -104,6 +110,8 @@ NEW = (
           loss_above_guessing, bound="loss_excess"),
     Check("IS104", "dead-units", "No MLP's hidden layer is silent.", dead_units,
           bound="dead_units", level=Level.WARN),
+    Check("IS105", "token-collapse", "Tokens stay distinct in training.", token_collapse,
+          bound="collapsed_cosine", level=Level.WARN),
 )  # fmt: skip
 
 
@@ -116,14 +124,13 @@ def _at_first(check: Check) -> Check:
     return replace(check, run=run, level=Level.WARN)
 
 
-# Of the others, what holds of any step. Trained attention is sharp and trained tokens are alike
-# to a degree, a branch may fall silent, and step 0 of a tuned model is no initialisation: these
-# only warn.
+# Of the others, what holds of any step. Trained attention is sharp, a branch may fall silent, and
+# step 0 of a tuned model is no initialisation: these only warn.
 _OTHERS = {check.name: check for check in (*trend.CHECKS, *signal.CHECKS)}
 CHECKS = (
     *(_at_first(_OTHERS[name]) for name in ("exponential-stream", "exponential-gradient")),
     *(_OTHERS[name] for name in ("non-finite", "headroom")),
     *(replace(_OTHERS[name], level=Level.WARN)
-      for name in ("rank-collapse", "attention-entropy", "dead-branch")),
+      for name in ("attention-entropy", "dead-branch")),
     *NEW,
 )  # fmt: skip

@@ -12,9 +12,15 @@ MAGIC = ",".join(COLUMNS).encode()
 
 
 def encode(profiles: Sequence[Profile]) -> bytes:
-    """Write the long table of all profiles, in full precision; ``NaN`` and ``inf`` as such."""
-    table = concat([profile.table for profile in profiles])
-    text = table.to_csv(columns=list(COLUMNS), index=False, na_rep="NaN", lineterminator="\n")
+    """Write the long table of all profiles, in full precision; ``NaN`` and ``inf`` as such.
+
+    Steps of a training run have theirs in a last column.
+    """
+    columns = list(COLUMNS)
+    if profiles and all(profile.run.step is not None for profile in profiles):
+        columns.append("step")
+    table = concat([profile.table.assign(step=profile.run.step) for profile in profiles])
+    text = table.to_csv(columns=columns, index=False, na_rep="NaN", lineterminator="\n")
     return text.encode()
 
 

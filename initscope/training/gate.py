@@ -11,6 +11,23 @@ Before = Callable[[Any, Any], None]
 After = Callable[[object], None]
 
 
+class _Hook:
+    """Calls a function; that of a copy of the model, or of one that was saved, calls nothing."""
+
+    def __init__(self, call: Callable[..., None]) -> None:
+        self._call = call
+
+    def __call__(self, *args: object) -> None:
+        self._call(*args)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Hook, (_nothing,)
+
+
+def _nothing(*_args: object) -> None:
+    """Do nothing."""
+
+
 def stand_at(model: nn.Module, before: Before, after: After) -> Callable[[], None]:
     """See every call of a model until what is returned is called.
 
@@ -22,11 +39,11 @@ def stand_at(model: nn.Module, before: Before, after: After) -> Callable[[], Non
     if compiled is not None:
         model._compiled_call_impl = _wrapped(compiled, before, after)  # noqa: SLF001
         return lambda: setattr(model, "_compiled_call_impl", compiled)
+    entering = _Hook(lambda _module, args, kwargs: before(args, kwargs))
+    leaving = _Hook(lambda _module, _args, out: after(out))
     hooks = [
-        model.register_forward_pre_hook(
-            lambda _module, args, kwargs: before(args, kwargs), with_kwargs=True
-        ),
-        model.register_forward_hook(lambda _module, _args, out: after(out), always_call=True),
+        model.register_forward_pre_hook(entering, with_kwargs=True),
+        model.register_forward_hook(leaving, always_call=True),
     ]
 
     def leave() -> None:

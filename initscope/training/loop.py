@@ -204,6 +204,7 @@ class TrainingWatch:
                 sink.write(profile)
             except (InitscopeError, OSError) as error:
                 self._sinks.remove(sink)
+                sink.close()
                 warnings.warn(f"{error}; nothing more is written there", stacklevel=2)
 
     def _judge(self, profile: Profile) -> Verdict:

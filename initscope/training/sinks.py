@@ -71,6 +71,7 @@ class Lines:
         """Close the file."""
         if self._file is not None:
             self._file.close()
+        self._file = None
 
 
 class TensorBoard:
