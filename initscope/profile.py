@@ -29,8 +29,8 @@ class Run:
     """How the readings came about: everything that is needed to take them again.
 
     ``source`` is ``stream`` for the built-in model, ``resident`` for a user's, ``theory`` for a
-    prediction, whose ``remark`` says what it leaves out, and why. ``model`` names a user's model
-    and ``parameters`` counts its parameters; the configuration is then its nearest description.
+    prediction. ``remark`` says what they leave out, and why. ``model`` names a user's model and
+    ``parameters`` counts its parameters; the configuration is then its nearest description.
     """
 
     source: str

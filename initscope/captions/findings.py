@@ -27,8 +27,10 @@ def findings(profile: Profile) -> list[Note]:
     """Sum the profile up, a line a matter; what was not measured is not mentioned."""
     lost = overflow(profile)
     notes = [Note("✕ overflow", lost, bad=True)] if lost else []
-    if profile.run.remark:
+    if profile.run.remark and profile.run.predicted:
         notes.append(Note("theory", f"holds no further: {profile.run.remark}", bad=True))
+    elif profile.run.remark:
+        notes.append(Note("depth", profile.run.remark))
     parts = (_growth, _zero, _gradient, _loss, _range, _attention)
     return notes + [note for part in parts for note in part(profile)]
 

@@ -13,7 +13,7 @@ from initscope.cli.architecture import tell_architecture
 from initscope.cli.gating import Gate, Reports
 from initscope.cli.groups import Measurement, Shape
 from initscope.cli.output import announce, progress, say
-from initscope.cli.own import Own
+from initscope.cli.own import Own, tell_depth
 from initscope.cli.signature import with_options
 from initscope.errors import ExitCode, UsageError
 from initscope.files import check_writable, deliver
@@ -127,11 +127,13 @@ def _measured_own(
     """Judge a user's model: by its own draw, or by each rule that was asked for."""
     from initscope.gate import run_own
 
+    subjects = [own.subject(shape, rule) for rule in gate.rule or [""]]
+    tell_depth(subjects)
     with progress() as report:
         for one in checks:
             announce(one.options())
-            for rule in gate.rule or [""]:
-                yield from run_own(one, own.subject(shape, rule), report=report)
+            for subject in subjects:
+                yield from run_own(one, subject, report=report)
 
 
 def _saved(files: Sequence[str], checks: Sequence[CheckSettings]) -> Iterator[Result]:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from initscope.cli.architecture import tell_architecture
 from initscope.cli.groups import Measurement, RuleNames, Shape
-from initscope.cli.naming import find_rule
+from initscope.cli.naming import find_rule, is_checkpoint
 from initscope.cli.output import Output, announce, progress
-from initscope.cli.own import Own
+from initscope.cli.own import Own, tell_depth
 from initscope.cli.signature import with_options
 from initscope.cli.view import view
+from initscope.errors import UsageError
 
 
 def compare(
@@ -20,11 +21,15 @@ def compare(
 
     initscope compare nanogpt xavier --n-layer 48 --plot rules.png
 
-    With --model the rules draw your model anew; own is the draw that it came with.
+    With --model the rules draw your model anew; own is the draw that it came with, and a
+    checkpoint's file its weights at any step.
     """
     if own.chosen():
         _compare_own(rules, own, shape, measurement, output)
         return
+    for name in rules:
+        if is_checkpoint(name):
+            raise UsageError(f"{name} is a checkpoint: name the model that it is of with --model")
     found = [find_rule(rule) for rule in rules]
     configs, options = [shape.config(rule) for rule in found], measurement.options()
     output.check()
@@ -48,6 +53,7 @@ def _compare_own(
     output.check()
     announce(options)
     subjects = [own.subject(shape, rule) for rule in rules]
+    tell_depth(subjects)
     with progress() as report:
         from initscope.judging import judge
 

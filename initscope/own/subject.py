@@ -1,85 +1,38 @@
-"""Measuring a user's model: one that is given, or one that is built at several depths."""
+"""A user's model that can be built: at several depths, from several seeds, with any weights."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from initscope import sweep
 from initscope.anatomy import Anatomy
-from initscope.anatomy.shape import shape
+from initscope.checkpoint import Checkpoint
 from initscope.config import GPTConfig
 from initscope.devices import choose_device, choose_dtype, require_memory
 from initscope.errors import MeasurementError, UsageError
 from initscope.options import Options, Report
+from initscope.own.describing import describe_model, describe_run
 from initscope.profile import Profile, Run, concat, frame
 from initscope.redraw import Redrawn, redraw
 from initscope.resident import Feed, feed, measure
 from initscope.resident.engine import Measured, locate
 from initscope.resident.keeping import untouched
+from initscope.restore import restoring
 from initscope.rules.core import Rule
+from initscope.skeleton import weightless
 from initscope.target import Factory, token_ids
-from initscope.tokens import describe
 
 if TYPE_CHECKING:
     import pandas as pd
 
 OWN = "own"  # the name of a model's own initialisation, beside the rules
 
-
-@overload
-def inspect(
-    config: GPTConfig | int,
-    rule: str | Rule = ...,
-    options: Options | None = ...,
-    *,
-    report: Report | None = ...,
-) -> Profile: ...
-@overload
-def inspect(
-    config: nn.Module, rule: object = ..., options: Options | None = ..., *, blocks: str = ...
-) -> Profile: ...
-def inspect(
-    config: GPTConfig | int | nn.Module,
-    rule: Any = None,
-    options: Options | None = None,
-    *,
-    report: Report | None = None,
-    blocks: str = "",
-) -> Profile:
-    """Measure a rule on a GPT of some shape, or a model on a batch.
-
-    ``inspect(48, "nanogpt")`` is :func:`initscope.sweep.inspect`. ``inspect(model, batch)``
-    measures any module as it is: where it lies, in the mode it is in, at one depth, and leaves
-    it as it was.
-
-    Args:
-        config: the shape, its depth alone, or a module.
-        rule: a rule; for a module the batch, which is token ids (B, T + 1), each but the last
-            an input with the next as its target, or the dictionary or tuple that it is called
-            with. Without one, ids are made as ``options`` say.
-        options: how to measure.
-        report: called after each block of the streamed engine.
-        blocks: the paths of the module's blocks, where they are not found.
-
-    Raises:
-        UsageError: for a request that cannot be right.
-        MeasurementError: when memory does not suffice, or a module has nothing to differentiate.
-    """
-    if not isinstance(config, nn.Module):
-        return sweep.inspect(config, rule or "nanogpt", options, report=report)
-    options = options or Options()
-    batch = token_ids(config, options, None, 0) if rule is None else rule
-    given = feed(config, batch)
-    found = measure(config, given, backward=not options.forward_only, blocks=blocks)
-    run = _run(options, found.anatomy, given, type(config).__name__)
-    table = frame(OWN, found.anatomy.n_layer, 0, found.readings)
-    return Profile(rule=OWN, config=_shape(found, given), run=run, table=table)
+ONE_DEPTH = "a checkpoint has one depth, so how the signal goes with the depth is not measured"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,20 +44,26 @@ class Subject:
         batch: makes what it is called with; token ids are made where there is none.
         blocks: the paths of its blocks, where they are not found.
         rule: what draws its weights anew; None leaves its own.
+        checkpoint: what holds its weights, instead of a draw; ``label`` is then what the profile
+            is called.
     """
 
     factory: Factory
     batch: Callable[[], object] | None = None
     blocks: str = ""
     rule: Rule | None = None
+    checkpoint: Checkpoint | None = None
+    label: str = ""
 
     @property
     def name(self) -> str:
         """What the profile is called."""
-        return OWN if self.rule is None else self.rule.name
+        return self.label or (OWN if self.rule is None else self.rule.name)
 
     def depths(self, options: Options) -> list[int | None]:
         """Return the depths to measure, the deepest last; [None] where the depth is fixed."""
+        if self.checkpoint is not None:
+            return [None]
         depth = self.factory.value("n_layer")
         if not isinstance(depth, int) or not self.factory.depth_arg:
             return [None]
@@ -119,19 +78,34 @@ class Subject:
         """
         factory = self.factory if depth is None else self.factory.using({"n_layer": depth})
         device = choose_device(options.device).device
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = factory.build()
+        if self.checkpoint is not None:
+            model = self._restore(self.checkpoint, factory, options)
+        else:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                model = factory.build()
         _require_memory_given(model, factory.target)
         size = sum(p.numel() * p.element_size() for p in model.parameters())
         if device.type != "cpu":
             require_memory(device, 3 * size)
         return model.to(device, choose_dtype(options.dtype)).eval()
 
+    def _restore(self, checkpoint: Checkpoint, factory: Factory, options: Options) -> nn.Module:
+        device, dtype = choose_device(options.device).device, choose_dtype(options.dtype)
+        model = hollow(factory)
+        fit = restoring(model, checkpoint, factory.target)
+        fit.fill(model, lambda tensor: tensor.to(device, dtype))
+        return model
+
     def feed(self, model: nn.Module, options: Options, seed: int) -> Feed:
         """Return what to call the model with."""
         batch = self.batch() if self.batch else token_ids(model, options, self.factory, seed)
         return feed(model, batch)
+
+    @property
+    def remark(self) -> str:
+        """What a measurement leaves out, and why."""
+        return ONE_DEPTH if self.checkpoint is not None else ""
 
     def locate(self, options: Options) -> tuple[Anatomy, Redrawn | None]:
         """Find the parts of the model, and what its rule would draw."""
@@ -149,7 +123,7 @@ class Subject:
         if anatomy is None:
             with untouched(model):
                 anatomy = locate(model, given, self.blocks)
-        return redraw(anatomy, self.rule, _describe(anatomy, given), seed)
+        return redraw(anatomy, self.rule, describe_model(anatomy, given), seed)
 
     def measure(self, depth: int | None, options: Options, seed: int) -> tuple[Measured, Feed]:
         """Build one model and measure it."""
@@ -198,12 +172,23 @@ class Subject:
                 f"{self.factory.depth_arg} of {self.factory.target} does not change the number "
                 "of blocks; --depth-arg names the argument that does, --no-depth-law does without"
             )
-        run = _run(options, found.anatomy, given, self.factory.target)
-        run = dataclasses.replace(run, seeds=tuple(seeds))
-        return _shape(found, given), run, concat(tables)
+        run = describe_run(options, found.anatomy, given, self.factory.target)
+        run = dataclasses.replace(run, seeds=tuple(seeds), remark=self.remark)
+        return describe_model(found.anatomy, given, found.vocab_size), run, concat(tables)
 
 
-# --- what is measured on what ---
+def hollow(factory: Factory, *, vectors: bool = False) -> nn.Module:
+    """Build a model without its weights, or with them where its code looks at them.
+
+    Raises:
+        MeasurementError: where it cannot be built at all.
+    """
+    try:
+        with weightless(vectors=vectors):
+            return factory.build()
+    except MeasurementError:
+        with torch.random.fork_rng(devices=[]):
+            return factory.build()
 
 
 def _require_memory_given(model: nn.Module, target: str) -> None:
@@ -214,26 +199,3 @@ def _require_memory_given(model: nn.Module, target: str) -> None:
             f"{target} leaves {len(left)} of {len(tensors)} tensors on the meta device ({left[0]} "
             "is one): name a factory that gives them memory and initialises them"
         )
-
-
-def _describe(anatomy: Anatomy, given: Feed, vocab: int = 0) -> GPTConfig:
-    if not vocab and anatomy.wte is not None:
-        vocab = getattr(anatomy.wte[1], "num_embeddings", 0)
-    length = given.ids.shape[1] if given.ids is not None else 1
-    return shape(anatomy, vocab_size=vocab or 1, seq_len=length)
-
-
-def _shape(found: Measured, given: Feed) -> GPTConfig:
-    return _describe(found.anatomy, given, found.vocab_size)
-
-
-def _run(options: Options, anatomy: Anatomy, given: Feed, target: str) -> Run:
-    parameters = anatomy.parameters
-    batch, length = given.ids.shape if given.ids is not None else (0, 0)
-    first = parameters[0].parameter
-    return Run(
-        source="resident", device=str(first.device), dtype=str(first.dtype).removeprefix("torch."),
-        tokens=describe(options.tokens, batch, length), batch=batch, seq_len=length, seeds=(0,),
-        versions=sweep.versions(), model=target,
-        parameters=sum(one.parameter.numel() for one in parameters),
-    )  # fmt: skip
