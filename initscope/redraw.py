@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -48,24 +48,35 @@ class Redrawn(NamedTuple):
                 yield Reading(one.site.layer, one.label, "weight", "rule_std", one.draw.std)
 
 
-@torch.no_grad()
 def redraw(anatomy: Anatomy, rule: Rule, config: GPTConfig, seed: int) -> Redrawn:
     """Draw every parameter that has a site; the rest keeps what its model gave it.
 
     The numbers are those that the built-in GPT's parameter of the same name would get.
     """
+    redrawn = mapping(anatomy, rule, config)
+    draw(anatomy, redrawn.mapped, seed)
+    return redrawn
+
+
+def mapping(anatomy: Anatomy, rule: Rule, config: GPTConfig) -> Redrawn:
+    """Say what a rule would draw, and what it would leave."""
     mapped, unmapped = [], []
     for one in anatomy.parameters:
         sites = list(sites_of(anatomy, one, config))
         mapped += [Mapped(one, label, site, rule.draw(site), rows) for label, site, rows in sites]
         if not sites:
             unmapped.append(one)
-    drawer = Drawer(seed)
-    for item in mapped:
-        _draw(drawer, item, share_of(anatomy, item.found))
     layers = range(config.n_layer)
     brings = any(rule.multipliers(model_site(config, layer)) != Multipliers() for layer in layers)
     return Redrawn(mapped, unmapped, brings)
+
+
+@torch.no_grad()
+def draw(anatomy: Anatomy, items: Iterable[Mapped], seed: int) -> None:
+    """Draw parameters and their shares."""
+    drawer = Drawer(seed)
+    for item in items:
+        _draw(drawer, item, share_of(anatomy, item.found))
 
 
 def share_of(anatomy: Anatomy, one: Labelled, features: Tensor | None = None) -> Tensor:

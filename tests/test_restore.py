@@ -16,8 +16,7 @@ from initscope.checkpoint import open_checkpoint
 from initscope.errors import MeasurementError, UsageError
 from initscope.options import Options
 from initscope.own import Subject
-from initscope.own.subject import hollow
-from initscope.restore import restoring
+from initscope.own.staging import hollow
 from initscope.target import Factory, load_factory
 from small import ids
 from users_gpt import UsersGPT, users_gpt
@@ -142,10 +141,10 @@ class Looks(nn.Module):
 
 
 def test_a_constructor_that_looks_at_its_weights_gets_them() -> None:
-    model = hollow(Factory("Looks", Looks, {}))
-    assert not any(p.is_meta for p in model.parameters())
-    fit = restoring(model, open_checkpoint(renamed(lambda n: f"inner.{n}")(state())), "Looks")  # type: ignore[arg-type]
-    fit.fill(model, lambda x: x)
+    factory = Factory("Looks", Looks, {})
+    assert hollow(factory) is None
+    saved: Any = renamed(lambda name: f"inner.{name}")(state())
+    model = Subject(factory=factory, checkpoint=open_checkpoint(saved)).build(None, Options(), 0)
     assert torch.equal(model.get_parameter("inner.lm_head.weight"), state()["lm_head.weight"])
 
 

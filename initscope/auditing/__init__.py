@@ -57,6 +57,7 @@ def audit(
         UsageError: where its parts are not found, or it was built before.
         MeasurementError: where it cannot be built or run, or was left on the meta device.
     """
+    subject.require_whole(options)
     depth = subject.depths(options)[-1]
     built = _build(subject, options, depth)
     anatomy = built.anatomy

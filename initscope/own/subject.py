@@ -5,26 +5,36 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 
 from initscope.anatomy import Anatomy
 from initscope.checkpoint import Checkpoint
 from initscope.config import GPTConfig
-from initscope.devices import choose_device, choose_dtype, require_memory
+from initscope.construction import Allocation
+from initscope.devices import choose_device, choose_dtype
 from initscope.errors import MeasurementError, UsageError
 from initscope.options import Options, Report
 from initscope.own.describing import describe_model, describe_run
+from initscope.own.room import Limit, room
+from initscope.own.staging import (
+    Stage,
+    hollow,
+    paged_checkpoint,
+    paged_draw,
+    redraw_paged,
+    require_own,
+    seeded,
+)
 from initscope.profile import Profile, Run, concat, frame
-from initscope.redraw import Redrawn, redraw
-from initscope.resident import Feed, feed, measure
-from initscope.resident.engine import Measured, locate
-from initscope.resident.keeping import untouched
+from initscope.redraw import Redrawn
+from initscope.resident import Feed, feed
+from initscope.resident.engine import Measured
 from initscope.restore import restoring
 from initscope.rules.core import Rule
-from initscope.skeleton import weightless
+from initscope.sweep import memory_errors
 from initscope.target import Factory, token_ids
 
 if TYPE_CHECKING:
@@ -71,36 +81,59 @@ class Subject:
         return sorted({depth, *shallower} - {0})
 
     def build(self, depth: int | None, options: Options, seed: int) -> nn.Module:
-        """Build the model from a seed, in eval mode, where it is to be measured.
+        """Build the model from a seed, or a checkpoint, in eval mode, where it is to be measured.
 
         Raises:
+            UsageError: for a checkpoint that does not fit.
             MeasurementError: where that fails, or leaves tensors on the meta device.
         """
-        factory = self.factory if depth is None else self.factory.using({"n_layer": depth})
-        device = choose_device(options.device).device
+        factory, at = self._at(depth), allocation(options)
         if self.checkpoint is not None:
-            model = self._restore(self.checkpoint, factory, options)
+            model = hollow(factory) or seeded(factory, 0)
+            fit = restoring(model, self.checkpoint, factory.target)
+            fit.fill(model, lambda tensor: tensor.to(at.device, at.dtype))
         else:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                model = factory.build()
+            model = seeded(factory, seed)
         _require_memory_given(model, factory.target)
-        size = sum(p.numel() * p.element_size() for p in model.parameters())
-        if device.type != "cpu":
-            require_memory(device, 3 * size)
-        return model.to(device, choose_dtype(options.dtype)).eval()
+        return model.to(at.device, at.dtype).eval()
 
-    def _restore(self, checkpoint: Checkpoint, factory: Factory, options: Options) -> nn.Module:
-        device, dtype = choose_device(options.device).device, choose_dtype(options.dtype)
-        model = hollow(factory)
-        fit = restoring(model, checkpoint, factory.target)
-        fit.fill(model, lambda tensor: tensor.to(device, dtype))
-        return model
+    def _at(self, depth: int | None) -> Factory:
+        return self.factory if depth is None else self.factory.using({"n_layer": depth})
 
     def feed(self, model: nn.Module, options: Options, seed: int) -> Feed:
         """Return what to call the model with."""
         batch = self.batch() if self.batch else token_ids(model, options, self.factory, seed)
         return feed(model, batch)
+
+    def paged(self, options: Options) -> str:
+        """Return why one block at a time is to have weights; empty where all can.
+
+        The deepest model decides, before any of it is allocated.
+
+        Raises:
+            MeasurementError: where there is memory for neither.
+        """
+        factory, at = self._at(self.depths(options)[-1]), allocation(options)
+        model = hollow(factory)
+        if model is None:
+            return ""
+        ids = self.feed(model, options, 0).ids
+        tokens = ids.numel() if ids is not None else 0
+        needed = room(model, self.blocks, tokens, options, at)
+        limit = Limit(factory.target, at, options.memory)
+        if limit.holds(needed, drawn=self.checkpoint is None):
+            return ""
+        return f"{limit.says(needed)}: one block at a time gets weights"
+
+    def require_whole(self, options: Options) -> None:
+        """Refuse what does not fit into memory as a whole.
+
+        Raises:
+            MeasurementError: where it does not.
+        """
+        why = self.paged(options)
+        if why:
+            raise MeasurementError(f"{why.partition(':')[0]}; a smaller model needs less")
 
     @property
     def remark(self) -> str:
@@ -109,32 +142,49 @@ class Subject:
 
     def locate(self, options: Options) -> tuple[Anatomy, Redrawn | None]:
         """Find the parts of the model, and what its rule would draw."""
-        model = self.build(self.depths(options)[-1], options, 0)
-        given = self.feed(model, options, 0)
-        with untouched(model):
-            anatomy = locate(model, given, self.blocks)
-        return anatomy, self._redraw(model, given, anatomy, 0)
+        paged = bool(self.paged(options))
+        stage = self.stage(self.depths(options)[-1], options, 0, paged=paged)
+        return stage.locate(), stage.redrawn
 
-    def _redraw(
-        self, model: nn.Module, given: Feed, anatomy: Anatomy | None, seed: int
-    ) -> Redrawn | None:
-        if self.rule is None:
-            return None
-        if anatomy is None:
-            with untouched(model):
-                anatomy = locate(model, given, self.blocks)
-        return redraw(anatomy, self.rule, describe_model(anatomy, given), seed)
-
-    def measure(self, depth: int | None, options: Options, seed: int) -> tuple[Measured, Feed]:
-        """Build one model and measure it."""
+    def stage(self, depth: int | None, options: Options, seed: int, *, paged: bool) -> Stage:
+        """Build one model with what it is called with; ``paged`` has weights in one block."""
+        if paged:
+            return self._paged(depth, options, seed)
         model = self.build(depth, options, seed)
-        given = self.feed(model, options, seed)
-        drawn = self._redraw(model, given, None, seed)
-        backward = not options.forward_only
-        found = measure(model, given, backward=backward, blocks=self.blocks)
-        if drawn is not None:
-            found = found._replace(readings=[*found.readings, *drawn.prescribed])
-        return found, given
+        stage = Stage(model, self.feed(model, options, seed), self.blocks)
+        if self.rule is not None:
+            stage.redraw(self.rule, seed)
+        return stage
+
+    def _paged(self, depth: int | None, options: Options, seed: int) -> Stage:
+        factory, at = self._at(depth), allocation(options)
+        model = hollow(factory, vectors=self.checkpoint is None)
+        if model is None or not any(p.is_meta for p in model.parameters()):
+            raise MeasurementError(
+                f"{factory.target} cannot be built without weights, and so not block by block: its "
+                "code looks at them, or had built it already"
+            )
+        require = partial(require_own, factory, self.blocks, at)
+        if self.checkpoint is not None:
+            fit = restoring(model, self.checkpoint, factory.target)
+            paging, own = paged_checkpoint(model, fit, self.blocks, at), None
+        else:
+            paging, own = paged_draw(model, self.blocks, at, seed)
+        model.to(at.device, at.dtype).eval()
+        stage = Stage(model, self.feed(model, options, seed), self.blocks, paging)
+        if own is not None and self.rule is not None:
+            redraw_paged(stage, self.rule, own, require, seed)
+        elif own is not None:
+            require()
+        return stage
+
+    def measure(
+        self, depth: int | None, options: Options, seed: int, *, paged: bool = False
+    ) -> tuple[Measured, Feed]:
+        """Build one model and measure it."""
+        with memory_errors(choose_device(options.device).device):
+            stage = self.stage(depth, options, seed, paged=paged)
+            return stage.measure(backward=not options.forward_only), stage.given
 
     def inspect(self, options: Options, report: Report | None = None) -> Profile:
         """Measure every depth with every seed.
@@ -157,11 +207,11 @@ class Subject:
     def _measure_seeds(
         self, options: Options, seeds: Sequence[int], report: Report | None
     ) -> tuple[GPTConfig, Run, pd.DataFrame]:
-        depths = self.depths(options)
+        depths, paged = self.depths(options), bool(self.paged(options))
         tables, layers, done = [], set(), 0
         for depth in depths:
             for seed in seeds:
-                found, given = self.measure(depth, options, seed)
+                found, given = self.measure(depth, options, seed, paged=paged)
                 layers.add(found.anatomy.n_layer)
                 tables.append(frame(self.name, found.anatomy.n_layer, seed, found.readings))
                 done += 1
@@ -177,18 +227,9 @@ class Subject:
         return describe_model(found.anatomy, given, found.vocab_size), run, concat(tables)
 
 
-def hollow(factory: Factory, *, vectors: bool = False) -> nn.Module:
-    """Build a model without its weights, or with them where its code looks at them.
-
-    Raises:
-        MeasurementError: where it cannot be built at all.
-    """
-    try:
-        with weightless(vectors=vectors):
-            return factory.build()
-    except MeasurementError:
-        with torch.random.fork_rng(devices=[]):
-            return factory.build()
+def allocation(options: Options) -> Allocation:
+    """Say where weights are to live."""
+    return Allocation(choose_device(options.device).device, choose_dtype(options.dtype))
 
 
 def _require_memory_given(model: nn.Module, target: str) -> None:

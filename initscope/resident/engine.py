@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -19,6 +19,7 @@ from initscope.resident.keeping import untouched
 from initscope.resident.watching import Watch
 
 Index = dict[tuple[int, str, str, str], float]
+Bring = Callable[[nn.Parameter], None]
 
 
 class Measured(NamedTuple):
@@ -36,6 +37,7 @@ def measure(
     backward: bool = True,
     blocks: str = "",
     training: bool | None = None,
+    bring: Bring | None = None,
 ) -> Measured:
     """Measure a model on one batch, and leave it as it was.
 
@@ -45,6 +47,7 @@ def measure(
         backward: whether to measure gradients too.
         blocks: the blocks' paths, where they are not found.
         training: the mode to measure in; None keeps the model's own.
+        bring: gives a parameter its values before they are read, where it does not keep them.
 
     Raises:
         UsageError: where the parts are not found, or neither logits nor a loss come out.
@@ -53,7 +56,7 @@ def measure(
     recorder = Recorder()
     with untouched(unwrap(model), training=training):
         anatomy = locate(model, given, blocks)
-        _weights(anatomy, recorder)
+        _weights(anatomy, recorder, bring)
         outcome = _run(model, anatomy, given, recorder, backward=backward)
         readings = recorder.readings()
     vocab = outcome.logits.shape[-1] if outcome.logits is not None else 0
@@ -68,8 +71,10 @@ def locate(model: nn.Module, given: Feed, blocks: str = "") -> Anatomy:
 
 
 @torch.no_grad()
-def _weights(anatomy: Anatomy, recorder: Recorder) -> None:
+def _weights(anatomy: Anatomy, recorder: Recorder, bring: Bring | None) -> None:
     for one in anatomy.parameters:
+        if bring is not None:
+            bring(one.parameter)
         raw = central(scaled(one.parameter))
         key = Key(one.layer, one.label, "weight", "weight")
         recorder.add(key, raw, one.parameter.numel())
