@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 
 from initscope.construction import build
 from initscope.draws import Drawer, Filling
@@ -17,39 +14,8 @@ from initscope.plan import Plan
 from initscope.profile import Reading
 from initscope.readout import Recorder
 from initscope.stream import measure
+from live_bytes import LiveBytes
 from small import SMALL, ids, plan
-
-SYNCS = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default}
-
-
-class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of live storages that operations make, their peak, and host syncs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.live = self.peak = self.syncs = 0
-        self._known: set[int] = set()
-
-    def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        self.syncs += func in SYNCS
-        for tensor in tree_iter(out):
-            if isinstance(tensor, torch.Tensor) and tensor.device.type != "meta":
-                self._count(tensor.untyped_storage())
-        return out
-
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        identity, size = storage._cdata, storage.nbytes()
-        if identity in self._known:
-            return
-        self._known.add(identity)
-        self.live += size
-        self.peak = max(self.peak, self.live)
-        weakref.finalize(storage, self._release, identity, size)
-
-    def _release(self, identity: int, size: int) -> None:
-        self._known.discard(identity)
-        self.live -= size
 
 
 def peak(this: Plan, tokens: torch.Tensor) -> int:

@@ -13,7 +13,7 @@ from initscope.cli.architecture import tell_architecture
 from initscope.cli.gating import Gate, Reports
 from initscope.cli.groups import Measurement, Shape
 from initscope.cli.output import announce, progress, say
-from initscope.cli.own import Own, tell_depth
+from initscope.cli.own import Own, tell
 from initscope.cli.signature import with_options
 from initscope.errors import ExitCode, UsageError
 from initscope.files import check_writable, deliver
@@ -128,10 +128,10 @@ def _measured_own(
     from initscope.gate import run_own
 
     subjects = [own.subject(shape, rule) for rule in gate.rule or [""]]
-    tell_depth(subjects)
     with progress() as report:
         for one in checks:
             announce(one.options())
+            tell(subjects, one.options())
             for subject in subjects:
                 yield from run_own(one, subject, report=report)
 

@@ -8,7 +8,7 @@ from initscope.cli.architecture import tell_architecture
 from initscope.cli.groups import Measurement, RuleNames, Shape
 from initscope.cli.naming import find_rule, is_checkpoint
 from initscope.cli.output import Output, announce, progress
-from initscope.cli.own import Own, tell_depth
+from initscope.cli.own import Own, tell
 from initscope.cli.signature import with_options
 from initscope.cli.view import view
 from initscope.errors import UsageError
@@ -53,7 +53,7 @@ def _compare_own(
     output.check()
     announce(options)
     subjects = [own.subject(shape, rule) for rule in rules]
-    tell_depth(subjects)
+    tell(subjects, options)
     with progress() as report:
         from initscope.judging import judge
 

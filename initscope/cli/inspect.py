@@ -10,7 +10,7 @@ from initscope.cli.architecture import tell_architecture
 from initscope.cli.groups import Measurement, RuleName, Shape
 from initscope.cli.naming import find_rule
 from initscope.cli.output import Output, announce, progress, show
-from initscope.cli.own import Own
+from initscope.cli.own import Own, tell
 from initscope.cli.signature import with_options
 from initscope.cli.view import view
 
@@ -55,6 +55,7 @@ def _inspect_own(own: Own, shape: Shape, measurement: Measurement, output: Outpu
     output.check()
     announce(options)
     subject = own.subject(shape)
+    tell([subject], options)
     if own.print_sites:
         from initscope.cli.found import sites_report
 

@@ -15,6 +15,7 @@ from initscope.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from initscope.options import Options
     from initscope.own import Subject
     from initscope.rules import Rule
     from initscope.target import Factory
@@ -133,8 +134,12 @@ class Own:
         return function
 
 
-def tell_depth(subjects: Sequence[Subject]) -> None:
-    """Say on stderr of which weights no depth law is measured, and why."""
-    remarks = {subject.remark: None for subject in subjects if subject.remark}
-    for remark in remarks:
-        say(remark)
+def tell(subjects: Sequence[Subject], options: Options) -> None:
+    """Say on stderr what is left out of a measurement, and what memory makes of it.
+
+    Raises:
+        MeasurementError: where a model fits into memory in no way.
+    """
+    said = [text for one in subjects for text in (one.remark, one.paged(options)) if text]
+    for text in dict.fromkeys(said):
+        say(text)

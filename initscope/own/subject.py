@@ -113,17 +113,8 @@ class Subject:
         Raises:
             MeasurementError: where there is memory for neither.
         """
-        factory, at = self._at(self.depths(options)[-1]), allocation(options)
-        model = hollow(factory)
-        if model is None:
-            return ""
-        ids = self.feed(model, options, 0).ids
-        tokens = ids.numel() if ids is not None else 0
-        needed = room(model, self.blocks, tokens, options, at)
-        limit = Limit(factory.target, at, options.memory)
-        if limit.holds(needed, drawn=self.checkpoint is None):
-            return ""
-        return f"{limit.says(needed)}: one block at a time gets weights"
+        lack = self._lack(options)
+        return f"{lack}: one block at a time gets weights" if lack else ""
 
     def require_whole(self, options: Options) -> None:
         """Refuse what does not fit into memory as a whole.
@@ -131,9 +122,21 @@ class Subject:
         Raises:
             MeasurementError: where it does not.
         """
-        why = self.paged(options)
-        if why:
-            raise MeasurementError(f"{why.partition(':')[0]}; a smaller model needs less")
+        lack = self._lack(options)
+        if lack:
+            raise MeasurementError(f"{lack}; a smaller model needs less")
+
+    def _lack(self, options: Options) -> str:
+        factory, at = self._at(self.depths(options)[-1]), allocation(options)
+        model = hollow(factory)
+        if model is None:  # what it needs is known once it is built
+            return ""
+        ids = self.feed(model, options, 0).ids
+        tokens = ids.numel() if ids is not None else 0
+        needed = room(model, self.blocks, tokens, options, at)
+        limit = Limit(factory.target, at, options.memory)
+        held = limit.holds(needed, drawn=self.checkpoint is None)
+        return "" if held else limit.says(needed)
 
     @property
     def remark(self) -> str:
