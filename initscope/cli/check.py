@@ -128,12 +128,25 @@ def _measured_own(
     from initscope.gate import run_own
 
     subjects = [own.subject(shape, rule) for rule in gate.rule or [""]]
+    for one in checks:
+        _tell_unheeded(one)
     with progress() as report:
         for one in checks:
             announce(one.options())
             tell(subjects, one.options())
             for subject in subjects:
                 yield from run_own(one, subject, report=report)
+
+
+def _tell_unheeded(check: CheckSettings) -> None:
+    """Say what of the settings is about the built-in GPT, and so left out."""
+    usual = CheckSettings(name=check.name)
+    names = [n for n in ("rules", "depths", "shape") if getattr(check, n) != getattr(usual, n)]
+    if names:
+        say(
+            f"check {check.name}: {' and '.join(names)} of its settings are about the built-in "
+            "GPT; --model takes --rule, --n-layer and the like"
+        )
 
 
 def _saved(files: Sequence[str], checks: Sequence[CheckSettings]) -> Iterator[Result]:
