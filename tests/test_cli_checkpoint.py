@@ -114,10 +114,11 @@ def test_what_cannot_be_right_is_said(
 def test_settings_about_the_builtin_gpt_are_said_to_be_left_out(
     cli: Command, tmp_path: Path
 ) -> None:
-    (tmp_path / "initscope.toml").write_text("[check.ci]\nrules = ['xavier']\ndepths = [96]\n")
+    said = "[[checks]]\nname = 'ci'\nseeds = 1\n"
+    (tmp_path / "initscope.toml").write_text(said + "rule = 'xavier'\nn_layer = 96\nbias = true\n")
     end = cli("check", *QUICK, "--forward-only")
     assert end.code in {0, 1}
-    assert "check ci: rules and depths of its settings are about the built-in GPT" in end.err
+    assert "check ci: rule, n_layer, bias of its settings are about the built-in GPT" in end.err
     assert "4 layers" in end.out
-    (tmp_path / "initscope.toml").write_text("[check.ci]\nseeds = 1\n")
+    (tmp_path / "initscope.toml").write_text(said)
     assert "built-in" not in cli("check", *QUICK, "--forward-only").err

@@ -11,10 +11,12 @@ from torch import nn
 
 from families import FAMILIES, family
 from initscope.checkpoint import open_checkpoint
+from initscope.construction import Allocation
 from initscope.errors import MeasurementError
 from initscope.options import Options
 from initscope.own import Subject
 from initscope.own.paging import Paging
+from initscope.own.staging import require_own
 from initscope.resident.engine import Measured
 from initscope.rules import get_rule
 from initscope.target import Factory, load_factory
@@ -79,7 +81,12 @@ def of_family(name: str) -> Factory:
     return Factory(name, lambda **given: family(name, **given), {depth: 4}, {}, depth)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "mamba"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_initialises_block_by_block(name: str) -> None:
+    require_own(of_family(name), "", Allocation())
+
+
+@pytest.mark.parametrize("name", ["gpt2"])
 def test_its_own_initialisation_is_of_the_same_distribution_by_block(name: str) -> None:
     """Each weight's std, to six standard errors of a normal's; GPT-2's goes with the depth."""
     whole, paged = both(Subject(factory=of_family(name)), 4)

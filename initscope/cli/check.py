@@ -85,8 +85,10 @@ def _settings(gate: Gate, shape: Shape, measurement: Measurement, own: Own) -> l
     from initscope.judging import selected
 
     settings = load_settings(Path(gate.config) if gate.config else None)
-    rules = [get_rule(name, settings.rules) for name in gate.rule] if gate.rule else None
-    cases = {} if own.chosen() else {"rules": rules, **_cases(shape)}
+    cases = {}  # of a user's model, --rule may be own or a checkpoint
+    if not own.chosen():
+        rules = [get_rule(name, settings.rules) for name in gate.rule] if gate.rule else None
+        cases = {"rules": rules, **_cases(shape)}
     flags = {**gate.flags(), **cases}
     changed = [
         one.replace(measurement=measurement.chosen() or None, **flags) for one in settings.checks
@@ -141,11 +143,12 @@ def _measured_own(
 def _tell_unheeded(check: CheckSettings) -> None:
     """Say what of the settings is about the built-in GPT, and so left out."""
     usual = CheckSettings(name=check.name)
-    names = [n for n in ("rules", "depths", "shape") if getattr(check, n) != getattr(usual, n)]
+    given = {"rule": check.rules != usual.rules, "n_layer": check.depths != usual.depths}
+    names = [name for name, is_given in given.items() if is_given] + list(check.shape)
     if names:
         say(
-            f"check {check.name}: {' and '.join(names)} of its settings are about the built-in "
-            "GPT; --model takes --rule, --n-layer and the like"
+            f"check {check.name}: {', '.join(names)} of its settings are about the built-in GPT; "
+            "beside --model, --rule, --n-layer and the like say it"
         )
 
 

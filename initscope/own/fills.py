@@ -132,8 +132,8 @@ ERRORS = 6  # standard errors that two draws of one distribution may lie apart
 def _alike(a: Sample, b: Sample) -> bool:
     """Whether two samples can be of one distribution: its mean, its std, and its shape.
 
-    The standard errors are those of a normal: σ/√n of the mean, 1/√(2n) of ln σ, and
-    √((1 − 2/π)/n) or less of E|x|/σ (Geary 1935).
+    The standard error of neither the mean in units of σ, nor ln σ, nor E|x|/σ (Geary 1935) exceeds
+    1/√n for a normal, a truncated one or a uniform; that of a difference is √2 times as much.
     """
     if a.constant or b.constant:
         return (a.low, a.high) == (b.low, b.high)

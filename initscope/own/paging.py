@@ -37,9 +37,8 @@ class Paging:
 
     def __init__(self, model: nn.Module, blocks: str, allocation: Allocation) -> None:
         self._allocation = allocation
-        found = {id(block): block for _, module in find_blocks(model, blocks)
-                 if (block := unwrap(module))}  # fmt: skip
-        self.blocks = list(found.values())
+        found = [unwrap(module) for _, module in find_blocks(model, blocks)]
+        self.blocks = list({id(block): block for block in found}.values())
         self.pages = _pages(model, self.blocks)
         self._home = {id(p): n for n, page in enumerate(self.pages) for p in page.values()}
         self._there: int | None = None
