@@ -12,7 +12,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,6 +32,7 @@ IN_FOLDER = (
 NESTED = ("model", "state_dict", "module", "model_state_dict")
 DEEPEST = 4  # levels of nesting
 CONFIGS = ("config", "model_args", "hyper_parameters", "hparams")
+ARGUMENTS = "model_args"  # what nanoGPT builds the model with; its config is the whole run's
 HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 LONGEST_JSON = 1 << 26  # bytes; the index of a thousand layers is far below
 
@@ -40,13 +41,21 @@ LONGEST_JSON = 1 << 26  # bytes; the index of a thousand layers is far below
 class Checkpoint:
     """Names, shapes and a way to get a tensor.
 
-    ``n_head`` is what a configuration saved with it says; 0 where there is none.
+    ``n_head`` is what a configuration saved with it says, 0 where there is none, and
+    ``arguments`` are those that its model was built with, where it tells them.
     """
 
     label: str
     shapes: Mapping[str, tuple[int, ...]]
     read: Callable[[str], Tensor]
     n_head: int = 0
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+def is_checkpoint(name: str) -> bool:
+    """Whether a name is that of a checkpoint's file, or of a folder that is there."""
+    path = Path(name)
+    return path.suffix in (*SAFETENSORS, *PICKLED) or name.endswith(".index.json") or path.is_dir()
 
 
 def open_checkpoint(source: str | Path | nn.Module | Mapping[str, Any]) -> Checkpoint:
@@ -153,7 +162,9 @@ def _load(path: Path) -> object:
 def _of_saved(label: str, saved: object, heads: int = 0) -> Checkpoint:
     told = [saved.get(name) for name in CONFIGS] if isinstance(saved, Mapping) else []
     heads = heads or next((n for n in map(_heads, told) if n), 0)
-    return _of_tensors(label, _state(saved, label), heads)
+    arguments = saved.get(ARGUMENTS) if isinstance(saved, Mapping) else None
+    found = _of_tensors(label, _state(saved, label), heads)
+    return replace(found, arguments=arguments) if isinstance(arguments, Mapping) else found
 
 
 def _state(saved: object, label: str) -> dict[str, Any]:

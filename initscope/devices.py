@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,14 +72,54 @@ def choose_dtype(name: str) -> torch.dtype:
 def free_bytes(device: torch.device) -> int | None:
     """Return the memory that a measurement may take, where the system tells."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    meminfo = Path("/proc/meminfo")
-    if device.type != "cpu" or not meminfo.exists():
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
+    if device.type != "cpu":
         return None
-    for line in meminfo.read_text().splitlines():
+    return min((free for free in (_machine(), *_groups()) if free is not None), default=None)
+
+
+MEMINFO = Path("/proc/meminfo")
+OWN_GROUPS = Path("/proc/self/cgroup")
+GROUPS = Path("/sys/fs/cgroup")
+
+
+def _machine() -> int | None:
+    """Return what Linux could give without swapping."""
+    for line in _lines(MEMINFO):
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return None
+
+
+def _groups() -> Iterator[int]:
+    """Yield what is left of the limit of each control group that this process is in."""
+    for line in _lines(OWN_GROUPS):
+        number, controllers, path = line.split(":", 2)
+        if number == "0":
+            yield from _left(path, GROUPS, "memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            yield from _left(path, GROUPS / "memory", "memory.limit_in_bytes",
+                             "memory.usage_in_bytes", "total_inactive_file")  # fmt: skip
+
+
+def _left(path: str, root: Path, limit: str, used: str, cache: str) -> Iterator[int]:
+    """Yield limit − use of a group and of those around it; files' idle pages are no use."""
+    inside = root / path.lstrip("/")
+    for folder in (inside, *inside.parents):
+        if not folder.is_relative_to(root):
+            return
+        most, now = (next(iter(_lines(folder / name)), "") for name in (limit, used))
+        if most.isdigit() and now.isdigit():
+            idle = dict(line.split() for line in _lines(folder / "memory.stat")).get(cache, "0")
+            yield max(0, int(most) - int(now) + int(idle))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
 
 
 def require_memory(device: torch.device, needed: int) -> None:

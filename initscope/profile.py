@@ -31,7 +31,8 @@ class Run:
     ``source`` is ``stream`` for the built-in model, ``resident`` for a user's, ``theory`` for a
     prediction, whose ``remark`` says what it leaves out, and why. ``model`` names a user's model
     and ``parameters`` counts its parameters; the configuration is then its nearest description.
-    ``step`` is that of a training run, None outside one.
+    ``left_out`` says what a measurement leaves out, and why. ``step`` is that of a training run,
+    None outside one.
     """
 
     source: str
@@ -45,6 +46,7 @@ class Run:
     model: str = ""
     parameters: int = 0
     remark: str = ""
+    left_out: str = ""
     step: int | None = None
 
     @property
@@ -53,9 +55,11 @@ class Run:
         return self.source == "theory"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every field by name, ready for JSON; without a remark or step, not those."""
+        """Return every field by name, ready for JSON; what is empty is left out."""
         fields = {**asdict(self), "seeds": list(self.seeds)}
-        absent = {"remark": not self.remark, "step": self.step is None}
+        absent = {
+            "remark": not self.remark, "left_out": not self.left_out, "step": self.step is None,
+        }  # fmt: skip
         return {name: value for name, value in fields.items() if not absent.get(name)}
 
     @classmethod

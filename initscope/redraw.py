@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import NamedTuple
 
@@ -59,20 +59,18 @@ class Redrawn(NamedTuple):
                 yield Reading(layer, label, "weight", "rule_bound", draw.bound)
 
 
-@torch.no_grad()
 def redraw(anatomy: Anatomy, rule: Rule, config: GPTConfig, seed: int) -> Redrawn:
     """Draw every parameter that has a site; the rest keeps what its model gave it.
 
     The numbers are those that the built-in GPT's parameter of the same name would get.
     """
-    found, drawer = prescribe(anatomy, rule, config), Drawer(seed)
-    for item in found.mapped:
-        _draw(drawer, item, share_of(anatomy, item.found))
+    found = prescribe(anatomy, rule, config)
+    draw(anatomy, found.mapped, seed)
     return found
 
 
 def prescribe(anatomy: Anatomy, rule: Rule, config: GPTConfig) -> Redrawn:
-    """Say what a rule would draw in a model, and draw nothing."""
+    """Say what a rule would draw in a model, and what it would leave; draw nothing."""
     mapped, unmapped = [], []
     for one in anatomy.parameters:
         sites = list(sites_of(anatomy, one, config))
@@ -82,6 +80,14 @@ def prescribe(anatomy: Anatomy, rule: Rule, config: GPTConfig) -> Redrawn:
     layers = range(config.n_layer)
     brings = any(rule.multipliers(model_site(config, layer)) != Multipliers() for layer in layers)
     return Redrawn(mapped, unmapped, brings)
+
+
+@torch.no_grad()
+def draw(anatomy: Anatomy, items: Iterable[Mapped], seed: int) -> None:
+    """Draw parameters and their shares."""
+    drawer = Drawer(seed)
+    for item in items:
+        _draw(drawer, item, share_of(anatomy, item.found))
 
 
 def unlike(anatomy: Anatomy, found: Redrawn, config: GPTConfig) -> str:

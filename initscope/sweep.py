@@ -155,7 +155,7 @@ def measure_once(
         config=config, rule=rule, allocation=allocation, backward=not options.forward_only,
         keep_bytes=options.memory, progress=on_block,
     )  # fmt: skip
-    with _memory_errors(allocation.device):
+    with memory_errors(allocation.device):
         readings = measure(plan, torch.from_numpy(ids), seed)
     return frame(rule.name, config.n_layer, seed, readings)
 
@@ -222,7 +222,7 @@ def needed_bytes(config: GPTConfig, options: Options, item: int) -> int:
 
 
 @contextmanager
-def _memory_errors(device: torch.device) -> Iterator[None]:
+def memory_errors(device: torch.device) -> Iterator[None]:
     """Turn an allocator's refusal into one sentence."""
     try:
         yield

@@ -34,6 +34,7 @@ from planted import (
     loud,
     scaled,
     sound,
+    subject,
     three_times,
     tied,
     truncated,
@@ -140,6 +141,24 @@ def test_a_multiplier_on_top_of_scaled_weights_is_the_factor_twice() -> None:
     assert codes(found) == {"scaled-twice"}
     assert "the depth factor of attn_out (layers.*.wo) is applied twice" in text
     assert "and the forward pass multiplies by n_layer^-0.50" in text
+
+
+@pytest.mark.parametrize(
+    ("init", "switch", "value", "found"),
+    [
+        (sound, "use_mup", True, {"width-in-vain"}), (sound, "use_mup", False, set()),
+        (sound, "mupdate", True, set()), (by_fan_in, "mup", True, set()),
+    ],
+)  # fmt: skip
+def test_a_switch_for_mup_without_effect_is_found(
+    init: Init, switch: str, value: bool, found: set[str]
+) -> None:
+    plain = subject(init)
+    factory = dataclasses.replace(plain.factory, defaults={**plain.factory.defaults, switch: value})
+    seen = audit(dataclasses.replace(plain, factory=factory), OPTIONS)
+    assert codes(seen) == found
+    for fault in faults(seen):
+        assert f"{switch} is on, and no weight's std follows the width: q, " in fault.text
 
 
 def test_what_a_rule_of_the_catalogue_does_is_by_design() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from families import FAMILIES
 from test_docs import commands, fenced
 
 PAGE = (Path(__file__).parents[1] / "docs" / "own-model.md").read_text(encoding="utf-8")
-MODEL, CODE = fenced(PAGE, "python")
+MODEL, TRAIN, CODE = fenced(PAGE, "python")
 
 
 @pytest.mark.parametrize("words", commands(PAGE), ids=" ".join)
@@ -24,10 +26,18 @@ def test_every_command_of_the_page_does_what_it_says(
     if any(word.startswith("hf:") for word in words):
         pytest.importorskip("transformers", reason="needs the extra hf")
     (tmp_path / "model.py").write_text(MODEL)
+    if any(word.endswith(".pt") for word in words):
+        train(tmp_path)
     end = in_process(tmp_path, monkeypatch, capsys)(*words)
     assert end.code == 0, end.out + end.err
     assert ("broken IS001 depth-exponent" in end.out) == ("scaled=false" in words)
     assert ("part of qkv" in end.out) == ("--print-sites" in words)
+
+
+def train(folder: Path) -> None:
+    """Run the page's training in a process of its own, as the page's reader would."""
+    (folder / "train.py").write_text(TRAIN)
+    subprocess.run([sys.executable, "train.py"], cwd=folder, check=True)
 
 
 def test_the_python_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:

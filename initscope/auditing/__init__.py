@@ -57,6 +57,7 @@ def audit(
         UsageError: where its parts are not found, or it was built before.
         MeasurementError: where it cannot be built or run, or was left on the meta device.
     """
+    subject.require_whole(options)
     depth = subject.depths(options)[-1]
     built = _build(subject, options, depth)
     anatomy = built.anatomy
@@ -77,8 +78,18 @@ def audit(
         factors=_factors(anatomy),
         fans={m.named.name: m.named.site.fan_in for m in members if m.named.site.role in RESIDUAL},
         shallower=_shallower(subject, options, depth), narrower=_narrower(subject, options, built),
+        switches=_switches(subject),
         meta=meta_path(subject, built.model, labels, wanted=meta),
         loss_excess=loss, logit_std=logits,
+    )  # fmt: skip
+
+
+def _switches(subject: Subject) -> tuple[str, ...]:
+    """Name the arguments that are on and ask for muP: ``mup``, ``use_mup``, ``mup_init``."""
+    arguments = {**subject.factory.defaults, **subject.factory.given}
+    return tuple(
+        name for name, value in arguments.items()
+        if value is True and "mup" in name.lower().split("_")
     )  # fmt: skip
 
 

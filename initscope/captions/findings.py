@@ -30,6 +30,8 @@ def findings(profile: Profile) -> list[Note]:
     if profile.run.remark and (profile.run.predicted or digest.prediction(profile)):
         text = f"holds no further: {profile.run.remark}"
         notes.append(Note("theory", text, bad=profile.run.predicted))
+    if profile.run.left_out:
+        notes.append(Note("depth", profile.run.left_out))
     parts = (_growth, _zero, _gradient, _loss, _range, _attention)
     return notes + [note for part in parts for note in part(profile)]
 

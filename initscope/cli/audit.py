@@ -46,6 +46,8 @@ def audit(
         raise UsageError(
             "--init would draw the model anew; --rule names the rule that its draw should follow"
         )
+    if own.checkpoint is not None:
+        raise UsageError("audit looks at how the model's code draws: a checkpoint has no code")
     subject, options = own.subject(shape), measurement.options()
     if own.print_sites:
         from initscope.cli.found import sites_report

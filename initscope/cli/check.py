@@ -13,7 +13,7 @@ from initscope.cli.architecture import tell_architecture
 from initscope.cli.gating import Gate, Reports
 from initscope.cli.groups import Measurement, Shape
 from initscope.cli.output import announce, progress, say
-from initscope.cli.own import Own
+from initscope.cli.own import Own, tell
 from initscope.cli.signature import with_options
 from initscope.errors import ExitCode, UsageError
 from initscope.files import check_writable, deliver
@@ -85,8 +85,10 @@ def _settings(gate: Gate, shape: Shape, measurement: Measurement, own: Own) -> l
     from initscope.judging import selected
 
     settings = load_settings(Path(gate.config) if gate.config else None)
-    rules = [get_rule(name, settings.rules) for name in gate.rule] if gate.rule else None
-    cases = {} if own.chosen() else {"rules": rules, **_cases(shape)}
+    cases = {}  # of a user's model, --rule may be own or a checkpoint
+    if not own.chosen():
+        rules = [get_rule(name, settings.rules) for name in gate.rule] if gate.rule else None
+        cases = {"rules": rules, **_cases(shape)}
     flags = {**gate.flags(), **cases}
     changed = [
         one.replace(measurement=measurement.chosen() or None, **flags) for one in settings.checks
@@ -127,11 +129,27 @@ def _measured_own(
     """Judge a user's model: by its own draw, or by each rule that was asked for."""
     from initscope.gate import run_own
 
+    subjects = [own.subject(shape, rule) for rule in gate.rule or [""]]
+    for one in checks:
+        _tell_unheeded(one)
     with progress() as report:
         for one in checks:
             announce(one.options())
-            for rule in gate.rule or [""]:
-                yield from run_own(one, own.subject(shape, rule), report=report)
+            tell(subjects, one.options())
+            for subject in subjects:
+                yield from run_own(one, subject, report=report)
+
+
+def _tell_unheeded(check: CheckSettings) -> None:
+    """Say what of the settings is about the built-in GPT, and so left out."""
+    usual = CheckSettings(name=check.name)
+    given = {"rule": check.rules != usual.rules, "n_layer": check.depths != usual.depths}
+    names = [name for name, is_given in given.items() if is_given] + list(check.shape)
+    if names:
+        say(
+            f"check {check.name}: {', '.join(names)} of its settings are about the built-in GPT; "
+            "beside --model, --rule, --n-layer and the like say it"
+        )
 
 
 def _saved(files: Sequence[str], checks: Sequence[CheckSettings]) -> Iterator[Result]:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from initscope.cli.architecture import tell_architecture
 from initscope.cli.groups import Measurement, RuleNames, Shape, WithTheory
-from initscope.cli.naming import find_rule
+from initscope.cli.naming import find_rule, is_checkpoint
 from initscope.cli.output import Output, announce, progress, tell_theory
-from initscope.cli.own import Own
+from initscope.cli.own import Own, tell
 from initscope.cli.signature import with_options
+from initscope.errors import UsageError
 
 
 def compare(
@@ -24,11 +25,15 @@ def compare(
 
     initscope compare nanogpt xavier --n-layer 48 --plot rules.png
 
-    With --model the rules draw your model anew; own is the draw that it came with.
+    With --model the rules draw your model anew; own is the draw that it came with, and a
+    checkpoint's file its weights at any step.
     """
     if own.chosen():
         _compare_own(rules, own, shape, measurement, output, theory)
         return
+    for name in rules:
+        if is_checkpoint(name):
+            raise UsageError(f"{name} is a checkpoint: name the model that it is of with --model")
     found = [find_rule(rule) for rule in rules]
     configs, options = [shape.config(rule) for rule in found], measurement.options()
     output.check()
@@ -58,6 +63,7 @@ def _compare_own(
     output.check()
     announce(options)
     subjects = [own.subject(shape, rule) for rule in rules]
+    tell(subjects, options)
     with progress() as report:
         from initscope.judging import judge
 

@@ -156,7 +156,8 @@ class Measurement:
         Option(
             metavar="SIZE",
             **_RUN,
-            help="Keep blocks between forward and backward in up to this much, as 8GiB [0].",
+            help="Keep blocks between forward and backward in up to this much, as 8GiB [0]; "
+            "with --model, take no more than this in all [what is free].",
         ),
     ] = None
     depth_law: Annotated[

@@ -11,7 +11,7 @@ from initscope.cli.architecture import tell_architecture
 from initscope.cli.groups import Measurement, Shape, WithTheory
 from initscope.cli.naming import complete_rule, find_rule
 from initscope.cli.output import Output, announce, progress, show, tell_theory
-from initscope.cli.own import Own
+from initscope.cli.own import Own, tell
 from initscope.cli.signature import with_options
 
 
@@ -67,6 +67,7 @@ def _inspect_own(
     output.check()
     announce(options)
     subject = own.subject(shape, against=said.rule)
+    tell([subject], options)
     if own.print_sites:
         from initscope.cli.found import sites_report
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 
 from initscope.errors import UsageError
 from initscope.rules import RULES, Rule, get_rule, rule_names
@@ -25,6 +26,15 @@ def known_rules() -> list[str]:
         UsageError: for settings that cannot be right.
     """
     return rule_names(load_rules())
+
+
+def is_checkpoint(name: str) -> bool:
+    """Whether a name is a checkpoint's, and no rule's."""
+    if name in known_rules() or not ("." in name or Path(name).exists()):
+        return False
+    from initscope import checkpoint
+
+    return checkpoint.is_checkpoint(name)
 
 
 def complete_rule(incomplete: str) -> list[str]:

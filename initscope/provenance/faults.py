@@ -18,6 +18,7 @@ from initscope.provenance.scaling import (
     multiplier_faults,
     scales,
     scaling_faults,
+    width_faults,
 )
 from initscope.provenance.writing import (
     defaults,
@@ -50,7 +51,7 @@ def faults(audit: Audit) -> list[Fault]:
     if audit.meta is not None:
         meta += [f._replace(text=f"on the meta path {f.text}")
                  for f in written_again(audit.meta.held)]  # fmt: skip
-    structural += multiplier_faults(audit)
+    structural += [*multiplier_faults(audit), *width_faults(audit)]
     return [*found, *structural, *_against_rule(audit), *_loud(audit), *meta]
 
 

@@ -134,6 +134,7 @@ class Audit:
         fans: fan_in of the weights that have a role, by path.
         shallower: the model at another depth; None where the depth is fixed.
         narrower: the model at half the width; None where that cannot be built.
+        switches: arguments that are on and, by their names, mean muP.
         meta: the model built on the meta device; None where that was not tried.
         matches: the rules of the catalogue, the nearest first.
         asked: the rule that the model should follow.
@@ -153,6 +154,7 @@ class Audit:
     fans: Mapping[str, int] = field(default_factory=dict)
     shallower: Variant | None = None
     narrower: Variant | None = None
+    switches: tuple[str, ...] = ()
     meta: MetaPath | None = None
     loss_excess: float = math.nan
     logit_std: float = math.nan

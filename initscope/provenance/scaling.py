@@ -216,3 +216,22 @@ def fan_in_faults(audit: Audit) -> Iterator[Fault]:
             f"{fans[1]}: it is {number(wide)} × too wide, its branch's variance {number(wide**2)} ×"
         )
         yield Fault("fan-in", text, tuple(one.path for one in down))
+
+
+def width_faults(audit: Audit) -> Iterator[Fault]:
+    """Find a switch for muP that is on, while no weight's std follows the width.
+
+    muP divides the std of hidden weights by the root of the width (Yang et al. 2022, table 3).
+    """
+    known = {
+        label: found for label in (*INSIDE, *sorted(RESIDUAL))
+        if (found := exponent(audit.labelled(label), audit.narrower, audit.width)) is not None
+    }  # fmt: skip
+    if audit.switches and known and all(found.above(SCALED) for found in known.values()):
+        text = (
+            f"{' and '.join(audit.switches)} is on, and no weight's std follows the width: "
+            f"{', '.join(known)} are as wide with half of it, where muP has width^-0.50"
+        )
+        yield Fault(
+            "width-in-vain", text, tuple(p for label in known for p in _paths(audit, label))
+        )

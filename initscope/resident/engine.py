@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from initscope.resident.spread import apart, class_name, ranks_of
 from initscope.resident.watching import Watch
 
 Index = dict[tuple[int, str, str, str], float]
+Bring = Callable[[nn.Parameter], None]
 
 
 class Measured(NamedTuple):
@@ -41,6 +42,7 @@ def measure(
     backward: bool = True,
     blocks: str = "",
     training: bool | None = None,
+    bring: Bring | None = None,
 ) -> Measured:
     """Measure a model on one batch, and leave it as it was.
 
@@ -53,6 +55,7 @@ def measure(
         backward: whether to measure gradients too.
         blocks: the blocks' paths, where they are not found.
         training: the mode to measure in; None keeps the model's own.
+        bring: gives a parameter its values before they are read, where it does not keep them.
 
     Raises:
         UsageError: where the parts are not found, or neither logits nor a loss come out.
@@ -63,7 +66,7 @@ def measure(
     with apart(model) as (module, reshard), untouched(unwrap(module), training=training):
         anatomy = locate(module, given, blocks)
         reshard()
-        record_weights(anatomy, recorder)
+        record_weights(anatomy, recorder, bring=bring)
         outcome = _run(module, anatomy, given, recorder, ranks, backward=backward)
         readings = recorder.readings(ranks.pool)
     vocab = outcome.logits.shape[-1] if outcome.logits is not None else 0
@@ -90,9 +93,13 @@ def locate(model: nn.Module, given: Feed, blocks: str = "") -> Anatomy:
 
 
 @torch.no_grad()
-def record_weights(anatomy: Anatomy, recorder: Recorder, order: int = 4) -> None:
-    """Record the moments of every parameter."""
+def record_weights(
+    anatomy: Anatomy, recorder: Recorder, order: int = 4, bring: Bring | None = None
+) -> None:
+    """Record the moments of every parameter, once ``bring`` has given it its values."""
     for one in anatomy.parameters:
+        if bring is not None:
+            bring(one.parameter)
         held = local(one.parameter)
         if held.numel():  # a share of a small parameter may be empty
             key = Key(one.layer, one.label, "weight", "weight")

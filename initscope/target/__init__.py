@@ -7,7 +7,8 @@ only from where the user says it is.
 from __future__ import annotations
 
 from initscope.target.factory import SYNONYMS, Factory
+from initscope.target.hub import converted
 from initscope.target.inputs import token_ids
 from initscope.target.loading import load_factory, resolve
 
-__all__ = ["SYNONYMS", "Factory", "load_factory", "resolve", "token_ids"]
+__all__ = ["SYNONYMS", "Factory", "converted", "load_factory", "resolve", "token_ids"]

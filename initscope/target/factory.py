@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,6 +72,11 @@ class Factory:
                 )
         named = {self.name_of(name): value for name, value in fields.items()}
         return dataclasses.replace(self, given={**self.given, **named})
+
+    def supposing(self, arguments: Mapping[str, Any]) -> Factory:
+        """Take what is not given from elsewhere; what it has no argument for is passed over."""
+        known = {name: value for name, value in arguments.items() if name in self.defaults}
+        return dataclasses.replace(self, given={**known, **self.given})
 
     def build(self) -> nn.Module:
         """Build the model.

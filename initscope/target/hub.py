@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from initscope.errors import UsageError, unknown
 from initscope.target.factory import Factory
 
@@ -35,6 +37,29 @@ def hub_factory(target: str) -> Factory:
         return transformers.AutoModelForCausalLM.from_config(changed)
 
     return Factory(target, make, {**fields, **named})
+
+
+def converted(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor] | None:  # noqa: ANN401
+    """Return a state dict under the names that this version of transformers gives its model.
+
+    Some were renamed, and experts joined; None where even so it is not all of the model, or the
+    model is none of theirs.
+    """
+    load = getattr(type(model), "from_pretrained", None)
+    if load is None or not hasattr(model, "config"):
+        return None
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        found, told = load(None, config=model.config, state_dict=state, output_loading_info=True)
+    except Exception:  # noqa: BLE001 - what does not fit is said by who asks
+        return None
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+    return None if any(told.values()) else found.state_dict()
 
 
 def _config(transformers: Any, name: str) -> Any:  # noqa: ANN401 - the library ships few types
