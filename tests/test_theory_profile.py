@@ -122,7 +122,7 @@ def test_it_is_judged_as_a_measurement_is() -> None:
     zero = initscope.judge(predict(config_for("rezero", **shape), "rezero", options))
     assert zero.forward is Class.ZERO
     unknown = {f.name for f in good.of(Status.NOT_MEASURED)}
-    assert unknown == {"headroom", "parameter-outliers"}
+    assert unknown == {"headroom", "parameter-outliers", "as-predicted"}
 
 
 def test_it_is_saved_and_loaded() -> None:
