@@ -77,8 +77,8 @@ class Problem:
         found = quantities.read(predict(self.config, self.knobs.base, self.options))
         if not found.growth > 1 + NEAR:
             raise UsageError(
-                f"{self.knobs.base.name} has no growth of the stream that could be kept, so say how "
-                "much the branches are to add with --final-variance or --growth too"
+                f"{self.knobs.base.name} has no growth of the stream that could be kept, so say "
+                "how much the branches are to add with --final-variance or --growth too"
             )
         return found.final_variance
 
