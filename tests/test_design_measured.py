@@ -63,7 +63,7 @@ def test_a_run_that_contradicts_theory_is_named() -> None:
         ("nanogpt", {"norm": "post"}, {"final_variance": 2.0},
          "it is 1.00 whatever the std of the branches, because a norm follows each sum"),
         ("fixup", {"norm": "none"}, {"final_variance": 1e6}, "as far as theory holds"),
-        ("zero-projections", {}, {"attention_share": 0.5}, "add nothing, so say how much"),
+        ("zero-projections", {}, {"attention_share": 0.5}, "has no growth of the stream"),
         ("nanogpt:v.std=0", {}, {"attention_share": 0.5}, "attn_out of nanogpt:v.std=0 would add"),
         ("nanogpt", {"branches": "parallel"}, {"growth": 2.0}, "theory does not cover branches"),
     ],

@@ -151,9 +151,10 @@ class Knobs:
             self.branches[role].key: self.branches[role].text(factor, values.tilt, digits)
             for role, factor in factors.items()
         }
-        if len(set(said.values())) > 1:
+        sizes = {key.partition(".")[2] for key in said}  # std, bound or gain; none of a factor
+        if len(sizes) > 1 or len(set(said.values())) > 1:
             return said
-        both = "branch" if self.multiplies else f"residual.{next(iter(said)).partition('.')[2]}"
+        both = "branch" if self.multiplies else f"residual.{sizes.pop()}"
         return {both: next(iter(said.values()))}
 
     def embedding_formulas(self, values: Values, digits: int = DIGITS) -> dict[str, str]:

@@ -38,9 +38,8 @@ class Problem:
         self.turned = dict(self._turned())
 
     def _profile(self, values: Values) -> Profile:
-        with np.errstate(
-            over="ignore", invalid="ignore", divide="ignore"
-        ):  # far beyond what is wanted
+        # A factor far beyond what is wanted may overflow, which is an answer too.
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             return predict(self.config, self.knobs.rule("designed", values, EXACT), self.options)
 
     def _turned(self) -> Iterator[tuple[str, Callable[[Profile], float]]]:
@@ -73,13 +72,13 @@ class Problem:
         """Return what the base ends in, which holds where no target says how much is added.
 
         Raises:
-            UsageError: where the base adds nothing.
+            UsageError: where the base adds nothing, or theory does not come to its end.
         """
         found = quantities.read(predict(self.config, self.knobs.base, self.options))
         if not found.growth > 1 + NEAR:
             raise UsageError(
-                f"the branches of {self.knobs.base.name} add nothing, so say how much they are to "
-                "add with --final-variance or --growth too"
+                f"{self.knobs.base.name} has no growth of the stream that could be kept, so say "
+                "how much the branches are to add with --final-variance or --growth too"
             )
         return found.final_variance
 
