@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.case import CELLS, Cell, cell_argument, size
+from benchmarks.case import CELLS, Cell, cell_argument, run_arguments
 from benchmarks.child import ABSENT, Limits, Outcome, run
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.standings import LEGEND, Round, summary, table
@@ -71,14 +71,9 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--contestant", dest="contestants", action="append", choices=CONTESTANTS,
                         metavar="NAME",
                         help=f"repeated; all of {', '.join(CONTESTANTS)}")  # fmt: skip
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=0, help="0 takes PyTorch's own number")
-    parser.add_argument("--device", default="cpu", help="cpu, or cuda")
-    parser.add_argument("--memory", type=size, default=0, metavar="GIB",
-                        help="what a child may hold; all that is available but 1 GiB")  # fmt: skip
     parser.add_argument("--timeout", type=float, default=3600.0, metavar="SECONDS")
     parser.add_argument("--cold", action="store_true", help="without a tiny model before")
-    parser.add_argument("--json", action="store_true")
+    run_arguments(parser)
     args = parser.parse_args(arguments)
     args.contestants = args.contestants or list(CONTESTANTS)
     return args

@@ -79,6 +79,16 @@ def cell_argument(text: str) -> Cell:
         ) from None
 
 
+def run_arguments(parser: argparse.ArgumentParser, rounds: int = 3) -> None:
+    """Add the options that every benchmark has: how often, on what, and within what."""
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--threads", type=int, default=0, help="0 takes PyTorch's own number")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda")
+    parser.add_argument("--memory", type=size, default=0, metavar="GIB",
+                        help="what a child may hold; all that is available but 1 GiB")  # fmt: skip
+    parser.add_argument("--json", action="store_true")
+
+
 def size(text: str) -> int:
     """Read a size in GiB from the command line; return bytes."""
     try:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.__main__ import say
-from benchmarks.case import VOCABULARY, Cell, size
+from benchmarks.case import VOCABULARY, Cell, run_arguments
 from benchmarks.child import OK, Limits, Outcome, run
 from benchmarks.fitting import line
 from benchmarks.standings import GIB
@@ -94,12 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--layers", type=int, nargs="+", default=[1, 2, 3], help="what is run")
     parser.add_argument("--dtype", choices=DTYPES, default="bfloat16")
     parser.add_argument("--forward-only", action="store_true")
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--memory", type=size, default=0, metavar="GIB")
     parser.add_argument("--timeout", type=float, default=7200.0, metavar="SECONDS")
-    parser.add_argument("--json", action="store_true")
+    run_arguments(parser, rounds=1)
     args = parser.parse_args(arguments)
     found = rows(args)
     if args.json:

@@ -97,11 +97,7 @@ def hand_hooks(model: GPT, ids: Tensor) -> Readings:
 
         return on_output
 
-    for name, module in model.named_modules():
-        if name.startswith("blocks.") and isinstance(
-            module, nn.Linear | nn.LayerNorm | nn.Identity
-        ):
-            module.register_forward_hook(hook(name))
+    _hook_all(model, hook)
     step(model, ids)
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None
@@ -126,13 +122,15 @@ def careful_hooks(model: GPT, ids: Tensor) -> Readings:
 
         return on_output
 
-    for name, module in model.named_modules():
-        if name.startswith("blocks.") and isinstance(
-            module, nn.Linear | nn.LayerNorm | nn.Identity
-        ):
-            module.register_forward_hook(hook(name))
+    _hook_all(model, hook)
     step(model, ids)
     return dict(zip(found, torch.stack(list(found.values())).tolist(), strict=True))
+
+
+def _hook_all(model: GPT, hook: Callable[[str], Callable[..., None]]) -> None:
+    for name, module in model.blocks.named_modules():
+        if isinstance(module, nn.Linear | nn.LayerNorm | nn.Identity):
+            module.register_forward_hook(hook(f"blocks.{name}"))
 
 
 # --- initscope ---

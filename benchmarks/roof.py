@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.__main__ import say
-from benchmarks.case import CELLS, Cell, cell_argument, size
+from benchmarks.case import CELLS, Cell, cell_argument, run_arguments
 from benchmarks.child import OK, Limits, run
 from benchmarks.rates import Rates
 from benchmarks.work import Work, once, streamed
@@ -83,11 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.roof", description=__doc__)
     parser.add_argument("--cell", dest="cells", action="append", type=cell_argument,
                         help="LAYERSxWIDTHxTOKENS, repeated; all of the benchmark's")  # fmt: skip
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--memory", type=size, default=0, metavar="GIB")
-    parser.add_argument("--json", action="store_true")
+    run_arguments(parser)
     args = parser.parse_args(arguments)
     rows = [measure(args, cell) for cell in args.cells or CELLS]
     say("")

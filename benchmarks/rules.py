@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.__main__ import say
-from benchmarks.case import Cell, cell_argument, size
+from benchmarks.case import Cell, cell_argument, run_arguments
 from benchmarks.child import OK, Limits, Outcome, run
 from benchmarks.standings import GIB
 
@@ -32,7 +32,15 @@ def rounds(args: argparse.Namespace) -> list[list[Outcome]]:
         turn = []
         for count in args.counts:
             say(f"{count} rules")
-            given = ["streamed", "--cell", str(args.cell), "--threads", str(args.threads)]
+            given = [
+                "streamed",
+                "--cell",
+                str(args.cell),
+                "--threads",
+                str(args.threads),
+                "--device",
+                args.device,
+            ]
             names = [name for rule in RULES[:count] for name in ("--rule", rule)]
             turn.append(run([*given, *names], Limits(args.memory)))
         done.append(turn)
@@ -65,10 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cell", type=cell_argument, default=Cell(48, 768, 256))
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4, 8],
                         choices=range(1, len(RULES) + 1), metavar="N")  # fmt: skip
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--memory", type=size, default=0, metavar="GIB")
-    parser.add_argument("--json", action="store_true")
+    run_arguments(parser)
     args = parser.parse_args(arguments)
     found = rows(args.counts, rounds(args))
     if args.json:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.__main__ import say
-from benchmarks.case import Cell, size
+from benchmarks.case import Cell, run_arguments
 from benchmarks.child import OK, Limits, Outcome, run
 from benchmarks.fitting import exponent, line
 from benchmarks.standings import GIB, median, memory, seconds
@@ -105,11 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--n-embd", type=int, default=256)
     parser.add_argument("--tokens", type=int, default=128, help="where the depth is varied")
     parser.add_argument("--vocab-size", type=int, default=512)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--memory", type=size, default=0, metavar="GIB")
-    parser.add_argument("--json", action="store_true")
+    run_arguments(parser)
     args = parser.parse_args(arguments)
     found = [sweep(args, axis, sorted(values)) for axis, values in
              (("n_layer", args.depths), ("tokens", args.lengths)) if values]  # fmt: skip
