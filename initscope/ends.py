@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from initscope.construction import set_multipliers, tie
 from initscope.gpt import Embedding, Head
+from initscope.gradient_norm import total_product, vector_square
 from initscope.loss import KEPT_BYTES, LossGradient, Softmax, VocabularyPart, mean_loss
-from initscope.moments import scaled, total_product, vector_square
+from initscope.moments import scaled
 from initscope.plan import Painter, Plan
 from initscope.probe import Probe, pull_back
 from initscope.readout import Key

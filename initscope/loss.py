@@ -14,7 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from initscope.moments import LinearInput, Scaled
+from initscope.gradient_norm import LinearInput
+from initscope.moments import Scaled
 
 # float32 logits computed at a time; on the CPU few enough to stay in its last cache.
 LOGIT_BYTES = {"cpu": 4 << 20}
@@ -140,7 +141,7 @@ class VocabularyPart:
         ``log_normaliser``: (N, 1), that of the whole vocabulary. ``rows``, sorted ids, choose the
         rows of the weight's gradient that are returned. ``on_gradient`` is shown each slice's
         logit gradient and the packed squared norm of the slice's weight gradient
-        (:meth:`~initscope.moments.LinearInput.gradient_square`).
+        (:meth:`~initscope.gradient_norm.LinearInput.gradient_square`).
         """
         back = torch.zeros_like(self.x, dtype=torch.float32)
         chosen: list[Tensor] = []

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from initscope import moments
 from initscope.gpt import SATURATED_BELOW, CausalAttention
-from initscope.moments import LinearInput, Scaled
+from initscope.gradient_norm import LinearInput, gain_square, vector_square
+from initscope.moments import Scaled
 from initscope.readout import Key
 from initscope.recorder import Recorder
 
@@ -165,14 +166,14 @@ class Probe:
     ) -> None:
         eps = module.eps if isinstance(module.eps, float) else 0.0
         centred = isinstance(module, nn.LayerNorm)
-        raw = moments.gain_square(x, g, centred=centred, eps=eps)
+        raw = gain_square(x, g, centred=centred, eps=eps)
         self._weight_gradient(to, site, raw, x.shape[-1])
         self._bias_gradient(to, site, module, g)
 
     def _bias_gradient(self, to: Recorder, site: str, module: nn.Module, g: Scaled) -> None:
         if getattr(module, "bias", None) is not None:
             summed = g.values.flatten(0, -2).sum(0)
-            raw = moments.vector_square(summed, g.scale)
+            raw = vector_square(summed, g.scale)
             self._weight_gradient(to, f"{site}.bias", raw, summed.numel())
 
     def _weight_gradient(self, to: Recorder, site: str, raw: Tensor, count: int) -> None:

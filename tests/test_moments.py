@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import reference
-from initscope import moments
+from initscope import gradient_norm, moments
 from initscope.readout import Key, headroom
 from initscope.recorder import Recorder
 
@@ -141,7 +141,7 @@ def test_attention_in_slices_and_samples(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("scale", [1e-20, 1.0, 1e18])
 def test_weight_gradient_norm_by_either_order(tokens: int, scale: float) -> None:
     x, g = normal(tokens, 30) + 1, normal(tokens, 50, seed=1) * scale
-    raw = moments.LinearInput(x).gradient_square(moments.scaled(g)).double().numpy()
+    raw = gradient_norm.LinearInput(x).gradient_square(moments.scaled(g)).double().numpy()
     want = ((g.double().T @ x.double()) ** 2).sum().item()
     assert raw[0] * raw[1] * raw[4] * raw[2] * raw[3] == pytest.approx(want, rel=1e-5)
 
@@ -151,7 +151,7 @@ def test_gain_gradient_is_autograd_s(*, centred: bool) -> None:
     x, g = normal(), normal(seed=1)
     norm = torch.nn.LayerNorm(40) if centred else torch.nn.RMSNorm(40, eps=1e-5)
     norm(x).backward(g)
-    raw = moments.gain_square(x, moments.scaled(g), centred=centred, eps=1e-5).double()
+    raw = gradient_norm.gain_square(x, moments.scaled(g), centred=centred, eps=1e-5).double()
     want = reference.gradient(norm.weight).double().square().sum().item()
     assert raw.prod().item() == pytest.approx(want, rel=1e-5)
 

@@ -10,8 +10,10 @@ from torch import nn
 
 from initscope.anatomy import Anatomy
 from initscope.construction import Allocation
+from initscope.devices import choose_device, choose_dtype
 from initscope.errors import MeasurementError
 from initscope.likeness import describe, prescribed
+from initscope.options import Options
 from initscope.own.fills import OwnInit, differing, from_checkpoint, from_rule, plain
 from initscope.own.paging import Paging
 from initscope.redraw import Redrawn, draw, prescribe, redraw
@@ -57,6 +59,11 @@ class Stage:
         return found._replace(readings=[*found.readings, *told])
 
 
+def allocation(options: Options) -> Allocation:
+    """Say where weights are to live."""
+    return Allocation(choose_device(options.device).device, choose_dtype(options.dtype))
+
+
 def seeded(factory: Factory, seed: int) -> nn.Module:
     """Build a model from a seed, with its own initialisation."""
     with torch.random.fork_rng(devices=[]):
@@ -71,6 +78,36 @@ def hollow(factory: Factory, *, vectors: bool = False) -> nn.Module | None:
             return factory.build()
     except MeasurementError:
         return None
+
+
+def require_memory_given(model: nn.Module, target: str) -> None:
+    """Refuse a model that its code has left without memory.
+
+    Raises:
+        MeasurementError: where a tensor is on the meta device.
+    """
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    left = [name for name, tensor in tensors if tensor.is_meta]
+    if left:
+        raise MeasurementError(
+            f"{target} leaves {len(left)} of {len(tensors)} tensors on the meta device ({left[0]} "
+            "is one): name a factory that gives them memory and initialises them"
+        )
+
+
+def require_hollow(factory: Factory, *, vectors: bool) -> nn.Module:
+    """Build a model without its weights.
+
+    Raises:
+        MeasurementError: where its code does not allow it.
+    """
+    model = hollow(factory, vectors=vectors)
+    if model is None or not any(p.is_meta for p in model.parameters()):
+        raise MeasurementError(
+            f"{factory.target} cannot be built without weights, and so not block by block: its "
+            "code looks at them, or had built it already"
+        )
+    return model
 
 
 # --- one block at a time ---

@@ -13,18 +13,20 @@ from torch import nn
 from initscope.anatomy import Anatomy
 from initscope.checkpoint import Checkpoint
 from initscope.config import GPTConfig
-from initscope.construction import Allocation
-from initscope.devices import choose_device, choose_dtype
+from initscope.devices import choose_device
 from initscope.errors import MeasurementError, UsageError
 from initscope.likeness import beside, run_of, shape_of
 from initscope.options import Options, Report
 from initscope.own.room import Limit, room
 from initscope.own.staging import (
     Stage,
+    allocation,
     hollow,
     paged_checkpoint,
     paged_draw,
     redraw_paged,
+    require_hollow,
+    require_memory_given,
     require_own,
     seeded,
 )
@@ -106,7 +108,7 @@ class Subject:
             fit.fill(model, lambda tensor: tensor.to(at.device, at.dtype))
         else:
             model = seeded(factory, seed)
-        _require_memory_given(model, factory.target)
+        require_memory_given(model, factory.target)
         return model.to(at.device, at.dtype).eval()
 
     def _at(self, depth: int | None) -> Factory:
@@ -173,12 +175,7 @@ class Subject:
 
     def _paged(self, depth: int | None, options: Options, seed: int) -> Stage:
         factory, at = self._at(depth), allocation(options)
-        model = hollow(factory, vectors=self.checkpoint is None)
-        if model is None or not any(p.is_meta for p in model.parameters()):
-            raise MeasurementError(
-                f"{factory.target} cannot be built without weights, and so not block by block: its "
-                "code looks at them, or had built it already"
-            )
+        model = require_hollow(factory, vectors=self.checkpoint is None)
         require = partial(require_own, factory, self.blocks, at)
         if self.checkpoint is not None:
             fit = restoring(model, self.checkpoint, factory.target)
@@ -249,18 +246,3 @@ class Subject:
         run = run_of(found.anatomy, given, model=self.factory.target, tokens=options.tokens)
         run = dataclasses.replace(run, seeds=tuple(seeds), left_out=self.left_out)
         return _Seen(shape_of(found, given), run, concat(tables), found.anatomy, fed)
-
-
-def allocation(options: Options) -> Allocation:
-    """Say where weights are to live."""
-    return Allocation(choose_device(options.device).device, choose_dtype(options.dtype))
-
-
-def _require_memory_given(model: nn.Module, target: str) -> None:
-    tensors = [*model.named_parameters(), *model.named_buffers()]
-    left = [name for name, tensor in tensors if tensor.is_meta]
-    if left:
-        raise MeasurementError(
-            f"{target} leaves {len(left)} of {len(tensors)} tensors on the meta device ({left[0]} "
-            "is one): name a factory that gives them memory and initialises them"
-        )

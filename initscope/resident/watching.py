@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Self
 
@@ -20,18 +19,9 @@ from initscope.probe import STREAM, record_activation
 from initscope.readout import Key
 from initscope.recorder import Recorder
 from initscope.resident.attending import AttentionWatch
+from initscope.resident.modes import in_backward, unwatched
 from initscope.resident.ranks import ALONE, Ranks
 from initscope.resident.scope import EVERYTHING, Scope
-
-
-def in_backward() -> bool:
-    """Whether a backward pass is running: what a checkpointed block recomputes is no reading."""
-    return torch._C._current_graph_task_id() != -1  # noqa: SLF001 - as torch.utils.checkpoint asks
-
-
-def unwatched() -> AbstractContextManager[None]:
-    """Keep what a reduction computes from whoever follows the model's own operations."""
-    return torch._C.DisableTorchFunction()  # noqa: SLF001 - no public way past a mode
 
 
 class Watch:

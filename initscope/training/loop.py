@@ -19,8 +19,8 @@ from initscope.profile import Profile
 from initscope.resident.engine import locate
 from initscope.resident.feed import Feed, called
 from initscope.resident.keeping import untouched
+from initscope.resident.modes import in_backward
 from initscope.resident.scope import Scope
-from initscope.resident.watching import in_backward
 from initscope.training.gate import stand_at
 from initscope.training.sinks import Sink
 from initscope.training.step import Step
