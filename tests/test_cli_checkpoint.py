@@ -51,7 +51,7 @@ def test_the_drift_stands_beside_the_rules(cli: Command, tmp_path: Path) -> None
     assert end.code == 0, end.err
     profiles = {p["rule"]: p for p in json.loads((tmp_path / "a.json").read_text())["profiles"]}
     assert list(profiles) == ["own", "xavier", "step0.pt", "run/ckpt.pt"]
-    assert [p["run"].get("remark", "") for p in profiles.values()] == ["", "", *[ONE_DEPTH] * 2]
+    assert [p["run"].get("left_out", "") for p in profiles.values()] == ["", "", *[ONE_DEPTH] * 2]
     assert all(name in (tmp_path / "a.svg").read_text() for name in profiles)
     rows = {line.split()[0]: line for line in end.out.splitlines() if line.strip()}
     assert rows["step0.pt"].split()[2:4] == rows["own"].split()[2:4], "seed 0, saved"

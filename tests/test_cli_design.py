@@ -103,7 +103,7 @@ def test_a_run_that_contradicts_theory_ends_in_1(
         (("--growth", "2", "--like", "nanogtp"), "did you mean 'nanogpt'?"),
         (("--growth", "2", "--name", "xavier"), "there is a rule 'xavier' already"),
         (("--growth", "2", "--output", "no/d.toml"), "cannot write no/d.toml"),
-        (("--growth", "2", "--inner-norm"), "theory does not cover inner_norm"),
+        (("--growth", "2", "--positions", "alibi"), "theory does not cover positions alibi"),
         (("--gradient-ratio", "2", "--forward-only"), "needs the gradients"),
     ],
 )

@@ -65,7 +65,7 @@ def test_a_run_that_contradicts_theory_is_named() -> None:
         ("fixup", {"norm": "none"}, {"final_variance": 1e6}, "as far as theory holds"),
         ("zero-projections", {}, {"attention_share": 0.5}, "has no growth of the stream"),
         ("nanogpt:v.std=0", {}, {"attention_share": 0.5}, "attn_out of nanogpt:v.std=0 would add"),
-        ("nanogpt", {"branches": "parallel"}, {"growth": 2.0}, "theory does not cover branches"),
+        ("nanogpt", {"positions": "alibi"}, {"growth": 2.0}, "theory does not cover positions"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_reached_is_said_with_what_can(

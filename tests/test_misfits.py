@@ -156,10 +156,10 @@ def test_it_is_saved_and_loaded(name: str) -> None:
 
 
 def test_a_model_that_theory_does_not_cover_is_said() -> None:
-    config = GPTConfig(**SMALL, branches="parallel")
+    config = GPTConfig(**SMALL, positions="alibi")
     profile = initscope.inspect(config, "nanogpt", OPTIONS)
     tried = try_theory(profile, get_rule("nanogpt"), OPTIONS)
-    assert tried.run.remark == "theory does not cover branches = parallel"
+    assert tried.run.remark == f"{UNCOVERED}, only learned, rope, sinusoidal, none"
     assert tried.table.equals(profile.table)
     with pytest.raises(UsageError, match="branches = parallel"):
         with_theory(profile, "nanogpt", OPTIONS)
@@ -191,6 +191,7 @@ def command(
     return in_process(tmp_path, monkeypatch, capsys)
 
 
+UNCOVERED = "theory does not cover positions alibi"
 QUICK = (*TINY, "--device", "cpu", "--no-depth-law")
 
 
@@ -210,8 +211,8 @@ def test_the_table_has_a_column_within_80(
 
 
 def test_why_there_is_no_prediction_is_said_once_on_stderr(command: Command) -> None:
-    end = command("compare", "neox", "nanogpt", *QUICK, "--branches", "shared")
+    end = command("compare", "bloom", "nanogpt", *QUICK, "--positions", "alibi")
     assert end.code == 0
-    assert end.err.count("theory does not cover branches = shared") == 1
-    assert "no prediction beside neox" in end.err
+    assert end.err.count(UNCOVERED) == 1
+    assert "no prediction beside bloom" in end.err
     assert "theory" not in end.out

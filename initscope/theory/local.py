@@ -43,41 +43,58 @@ class Laws:
 
     def all(self) -> Iterator[Law]:
         """Yield every law, in no certain order."""
-        before = self.config.norm in {"pre", "sandwich"}
-        x_1, x_2 = ("norm_1", "norm_2") if before else ("resid_pre", "resid_mid")
         yield -1, "embed", self._column(self.said, "embed", range(-1, 0))
-        yield from self._block(x_1, x_2)
-        if before:
-            yield 0, "norm_1", self._normed("norm_1", "resid_pre")
-            yield 0, "norm_2", self._normed("norm_2", "resid_mid")
+        yield from self._block()
+        for site, source in self._norms():
+            yield 0, site, self._normed(site, source)
         yield from self._sums()
         yield from self._head()
 
-    def _block(self, x_1: str, x_2: str) -> Iterator[Law]:
-        linear = [("q", x_1), ("k", x_1), ("v", x_1), ("attn_out", "attn"), ("mlp_up", x_2),
-                  ("mlp_down", "mlp_act")]  # fmt: skip
+    def _reads(self) -> tuple[str, str]:
+        """Return what attention and MLP read."""
+        first, second = "resid_pre", self._second
+        if not self.config.norms_input:
+            return first, second
+        return "norm_1", "norm_1" if self.config.branches == "shared" else "norm_2"
+
+    @property
+    def _second(self) -> str:
+        """The stream that the MLP is given."""
+        return "resid_mid" if self.config.branches == "sequential" else "resid_pre"
+
+    def _norms(self) -> Iterator[tuple[str, str]]:
+        """Yield each norm and what it reads, but for post-norm's, which are the stream."""
+        reads = {
+            "norm_1": "resid_pre", "norm_2": self._second, "norm_attn": "attn",
+            "norm_mlp": "mlp_act", "norm_1_out": "attn_out", "norm_2_out": "mlp_down",
+        }  # fmt: skip
+        there = self.config.block_norms if self.config.norm != "post" else frozenset()
+        yield from ((site, source) for site, source in reads.items() if site in there)
+
+    def _block(self) -> Iterator[Law]:
+        (x_1, x_2), inner = self._reads(), self.config.inner_norm
+        mixed, hidden = ("norm_attn", "norm_mlp") if inner else ("attn", "mlp_act")
+        linear = [("q", x_1), ("k", x_1), ("v", x_1), ("attn_out", mixed), ("mlp_up", x_2),
+                  ("mlp_down", hidden)]  # fmt: skip
         linear += [("mlp_gate", x_2)] if self.config.gated else []
         for site, source in linear:
             scale, shift = np.array([block.maps[site] for block in self.blocks]).T
             yield 0, site, scale * self._measured(source) + shift
         yield 0, "attn", self._through("attn", "v", self.layers)
-        if self.config.norm != "none":  # without one, tokens differ in what enters the activation
+        if self.config.norm not in {"none", "output"}:  # there tokens differ in what is activated
             yield 0, "mlp_act", self._activated()
 
     def _sums(self) -> Iterator[Law]:
-        for site, stream, branch in (
-            ("resid_mid", "resid_pre", "attn_out"), ("resid_post", "resid_mid", "mlp_down"),
-        ):  # fmt: skip
+        for site, stream, branch, normed in (
+            ("resid_mid", "resid_pre", "attn_out", "norm_1_out"),
+            ("resid_post", "resid_mid", "mlp_down", "norm_2_out"),
+        ):
             if self.config.norm == "post":  # the sum is seen only after its norm
                 yield 0, site, self._column(self.said, site, self.layers)
                 continue
-            if self.config.norm == "sandwich":
-                normed = f"norm_{1 if branch == 'attn_out' else 2}_out"
-                yield 0, normed, self._normed(normed, branch)
-                branch = normed  # noqa: PLW2901 - what is added is the norm's output
             skip, scale = self._factors(site).T
-            added = self._measured(stream) * skip**2 + self._measured(branch) * scale**2
-            yield 0, site, added
+            added = self._measured(normed if normed in self.config.block_norms else branch)
+            yield 0, site, self._measured(stream) * skip**2 + added * scale**2
 
     def _head(self) -> Iterator[Law]:
         last, here = range(self.config.n_layer - 1, self.config.n_layer), self.config.n_layer
