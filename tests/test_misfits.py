@@ -161,7 +161,7 @@ def test_a_model_that_theory_does_not_cover_is_said() -> None:
     tried = try_theory(profile, get_rule("nanogpt"), OPTIONS)
     assert tried.run.remark == f"{UNCOVERED}, only learned, rope, sinusoidal, none"
     assert tried.table.equals(profile.table)
-    with pytest.raises(UsageError, match="branches = parallel"):
+    with pytest.raises(UsageError, match=UNCOVERED):
         with_theory(profile, "nanogpt", OPTIONS)
     assert finding(tried).status is Status.NOT_MEASURED
 
