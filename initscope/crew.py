@@ -7,6 +7,7 @@ next block and reducing the last tensors keep the other cores busy instead.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -73,7 +74,8 @@ class Crew:
     ) -> None:
         self.strength = max(1, threads + helps)  # how many jobs run at once
         self._helps = helps
-        self._jobs: SimpleQueue[Task[Any] | None] = SimpleQueue()
+        self._bell: SimpleQueue[int] = SimpleQueue()  # rings 1 a job; 0 sends one home
+        self._jobs: deque[Task[Any]] = deque()
         self._open: list[Task[Any]] = []
         self._mark = 0  # how many of them the last call of catch_up has seen
         self._working = [pool.submit(self._work) for _ in range(threads)] if pool else []
@@ -83,15 +85,16 @@ class Crew:
         return bool(self._working)
 
     def _work(self) -> None:
-        while task := self._jobs.get():
-            task.run()
+        while self._bell.get():
+            self._jobs.popleft().run()
 
-    def submit(self, job: Callable[[], T]) -> Task[T]:
-        """Have a job done, at the latest when :meth:`settle` returns."""
+    def submit(self, job: Callable[[], T], *, first: bool = False) -> Task[T]:
+        """Have a job done, at the latest when :meth:`settle` returns; or before all others."""
         task = Task(job)
         if self:
             self._open.append(task)
-            self._jobs.put(task)
+            (self._jobs.appendleft if first else self._jobs.append)(task)
+            self._bell.put(1)
         else:
             task.run()
             task.result()  # raises at once
@@ -121,7 +124,7 @@ class Crew:
         for task in self._open:
             task.drop()
         for _ in self._working:
-            self._jobs.put(None)
+            self._bell.put(0)
         for worker in self._working:
             worker.result()
         self._open, self._mark, self._working = [], 0, []

@@ -49,10 +49,6 @@ def generator_seed(seed: int, layer: int, path: str, chunk: int) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
 
 
-def _normal(z: Tensor, draw: Draw) -> Tensor:
-    return z.mul_(draw.scale)
-
-
 def _uniform(z: Tensor, draw: Draw) -> Tensor:
     return z.div_(SQRT2).erf_().mul_(draw.scale)
 
@@ -64,7 +60,7 @@ def _truncated(z: Tensor, draw: Draw) -> Tensor:
 
 
 _TRANSFORM: dict[str, Callable[[Tensor, Draw], Tensor]] = {
-    "normal": _normal,
+    "normal": lambda x, _draw: x,  # drawn with its std at once
     "uniform": _uniform,
     "truncated_normal": _truncated,
     "orthogonal": lambda z, _draw: z,  # the matrix is made orthogonal once it is whole
@@ -165,6 +161,7 @@ def _draw_span(
 def _draw_chunk(chunk: Tensor, draw: Draw, seed: int) -> None:
     generator = torch.Generator(chunk.device).manual_seed(seed)
     z = chunk if chunk.dtype == torch.float32 else torch.empty_like(chunk, dtype=torch.float32)
-    x = _TRANSFORM[draw.kind](z.normal_(generator=generator), draw)
+    std = draw.scale if draw.kind == "normal" else 1.0
+    x = _TRANSFORM[draw.kind](z.normal_(std=std, generator=generator), draw)
     if x is not chunk:
         chunk.copy_(x)

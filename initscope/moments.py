@@ -60,12 +60,13 @@ def central(x: Scaled, order: int = 4) -> Tensor:
     1e-7 of the largest entry, enters m2 squared: less than float32 could have told apart.
     """
     mean = x.values.mean()
-    deviation = x.values - mean
+    deviation = (x.values - mean).reshape(-1)
+    count = len(deviation)
+    if order < 4:
+        return torch.stack([x.scale, mean, _product_sum(deviation, deviation) / count])
     square = deviation.square()
-    raw = [x.scale, mean, square.mean()]
-    if order >= 4:
-        raw += [deviation.mul_(square).mean(), square.square_().mean()]
-    return torch.stack(raw)
+    higher = [_product_sum(part, square) / count for part in (deviation, square)]
+    return torch.stack([x.scale, mean, square.mean(), *higher])
 
 
 def spread(x: Tensor) -> Tensor:
@@ -74,13 +75,14 @@ def spread(x: Tensor) -> Tensor:
     values = values.reshape(-1)
     mean = values.mean()
     values.sub_(mean)
-    return torch.stack([scale, mean, _square_sum(values) / len(values)])
+    return torch.stack([scale, mean, _product_sum(values, values) / len(values)])
 
 
 def square(x: Tensor) -> Tensor:
     """Pack the sum of squares of a piece as :func:`factors` does."""
     values, scale = scaled(x)
-    return factors(scale, torch.ones_like(scale), _square_sum(values.reshape(-1)))
+    values = values.reshape(-1)
+    return factors(scale, torch.ones_like(scale), _product_sum(values, values))
 
 
 def factors(a: Tensor, b: Tensor, total: Tensor) -> Tensor:
@@ -88,9 +90,10 @@ def factors(a: Tensor, b: Tensor, total: Tensor) -> Tensor:
     return torch.stack([a, b, a, b, total.to(a.dtype)])
 
 
-def _square_sum(values: Tensor) -> Tensor:
-    """Sum of squares; a short dot product loses nothing in float32."""
-    return torch.stack([torch.dot(part, part) for part in values.split(DOT)]).sum()
+def _product_sum(a: Tensor, b: Tensor) -> Tensor:
+    """Sum of products; a short dot product loses nothing in float32."""
+    pairs = zip(a.split(DOT), b.split(DOT), strict=True)
+    return torch.stack([torch.dot(left, right) for left, right in pairs]).sum()
 
 
 def token_cosine(x: Scaled) -> Tensor:

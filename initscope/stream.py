@@ -161,7 +161,7 @@ class _BlockStream:
             with probe, block.for_gradient(), torch.enable_grad():
                 return _Recomputed(x, block(x))
 
-        return self.crew.submit(job)
+        return self.crew.submit(job, first=True)  # the next turn waits for it
 
 
 class _Recomputed(NamedTuple):
