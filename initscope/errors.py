@@ -36,6 +36,10 @@ class MeasurementError(InitscopeError):
     exit_code = ExitCode.MEASUREMENT
 
 
+class PluginWarning(UserWarning):
+    """A package offers a rule that cannot be used."""
+
+
 class OutOfBoundsError(InitscopeError):
     """A verdict that the caller asked to be stopped by."""
 

@@ -12,7 +12,7 @@ import pytest
 
 import initscope
 from command_line import Command
-from initscope.errors import UsageError
+from initscope.errors import PluginWarning, UsageError
 from initscope.rules import (
     RULES,
     Draw,
@@ -24,7 +24,6 @@ from initscope.rules import (
     get_rule,
     rule_names,
 )
-from initscope.rules.plugins import PluginWarning
 from initscope.sites import require_draws
 
 GOOD = '''

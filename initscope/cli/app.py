@@ -27,8 +27,7 @@ from initscope.cli import (
     torchrun,
 )
 from initscope.cli.refused import Refused, sentence
-from initscope.errors import ExitCode, InitscopeError
-from initscope.rules.plugins import PluginWarning
+from initscope.errors import ExitCode, InitscopeError, PluginWarning
 from initscope.tuning import tune
 
 _EPILOG = "Exit codes: 0 done · 1 out of bounds · 2 wrong request · 3 the measurement failed."

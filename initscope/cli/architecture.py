@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from initscope.cli.output import say
 from initscope.config import preset
-from initscope.rules import Rule
+
+if TYPE_CHECKING:
+    from initscope.rules import Rule
 
 
 def tell_architecture(rule: Rule, chosen: Mapping[str, Any]) -> None:

@@ -18,12 +18,11 @@ from initscope.cli.signature import with_options
 from initscope.errors import ExitCode, UsageError
 from initscope.files import check_writable, deliver
 from initscope.formats import render
-from initscope.rules import get_rule
-from initscope.settings import CheckSettings, load_settings
 from initscope.store import load
 
 if TYPE_CHECKING:
     from initscope.gate import Result
+    from initscope.settings import CheckSettings
 
 
 def check(
@@ -83,6 +82,8 @@ def _known(gate: Gate) -> dict[str, Any] | None:
 
 def _settings(gate: Gate, shape: Shape, measurement: Measurement, own: Own) -> list[CheckSettings]:
     from initscope.judging import selected
+    from initscope.rules import get_rule
+    from initscope.settings import load_settings
 
     settings = load_settings(Path(gate.config) if gate.config else None)
     cases = {}  # of a user's model, --rule may be own or a checkpoint
@@ -111,11 +112,10 @@ def _cases(shape: Shape) -> dict[str, Any]:
 
 def _measured(checks: Sequence[CheckSettings], gate: Gate) -> Iterator[Result]:
     from initscope.gate import run
+    from initscope.rules import get_rule
 
     with progress() as report:
-        for options in {
-            options.device: options for options in map(CheckSettings.options, checks)
-        }.values():
+        for options in {one.options().device: one.options() for one in checks}.values():
             announce(options)
         for one in checks:
             for rule in one.rules:
@@ -142,7 +142,7 @@ def _measured_own(
 
 def _tell_unheeded(check: CheckSettings) -> None:
     """Say what of the settings is about the built-in GPT, and so left out."""
-    usual = CheckSettings(name=check.name)
+    usual = type(check)(name=check.name)
     given = {"rule": check.rules != usual.rules, "n_layer": check.depths != usual.depths}
     names = [name for name, is_given in given.items() if is_given] + list(check.shape)
     if names:

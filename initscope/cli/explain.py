@@ -13,7 +13,6 @@ from initscope.cli.output import progress, show
 from initscope.cli.signature import with_options
 from initscope.errors import UsageError, unknown
 from initscope.files import STDOUT, deliver
-from initscope.rules import RULES
 
 if TYPE_CHECKING:
     from initscope.checks import Check
@@ -63,6 +62,7 @@ def _check(name: str) -> Check | None:
         UsageError: for what is neither, naming the nearest of both.
     """
     from initscope.checks import EVERY
+    from initscope.rules import RULES
 
     checks = {**EVERY, **{check.name: check for check in EVERY.values()}}
     found, rule = EVERY.get(name.upper()) or checks.get(name), name.partition(":")[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from typer import Argument, Option
 
@@ -12,7 +12,9 @@ from initscope.cli.naming import complete_rule
 from initscope.config import PRESETS, Activation, Branches, GPTConfig, Norm, NormKind, Positions
 from initscope.errors import UsageError
 from initscope.options import DTYPES, Options
-from initscope.rules import Rule, config_for
+
+if TYPE_CHECKING:
+    from initscope.rules import Rule
 
 DEFAULT_DEPTH = 12
 
@@ -108,6 +110,8 @@ class Shape:
         """Return the shape: flags beat the preset, which beats the rule's architecture."""
         chosen = self.chosen()
         depth = {} if "preset" in chosen else {"n_layer": DEFAULT_DEPTH}
+        from initscope.rules import config_for
+
         return config_for(rule, **{**depth, **chosen})
 
     def chosen(self) -> dict[str, Any]:

@@ -1,13 +1,19 @@
-"""Names of rules on the command line: registered ones, and those of the nearest settings file."""
+"""Names of rules on the command line: registered ones, and those of the nearest settings file.
+
+Both are loaded when a name is looked at: ``--help`` knows neither.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from initscope.errors import UsageError
-from initscope.rules import RULES, Rule, get_rule, rule_names
-from initscope.settings import load_rules
+
+if TYPE_CHECKING:
+    from initscope.rules import Rule
 
 
 def find_rule(name: str) -> Rule:
@@ -16,7 +22,9 @@ def find_rule(name: str) -> Rule:
     Raises:
         UsageError: for a rule that does not exist or cannot be right.
     """
-    return get_rule(name) if name.partition(":")[0] in RULES else get_rule(name, load_rules())
+    from initscope.rules import RULES, get_rule
+
+    return get_rule(name) if name.partition(":")[0] in RULES else get_rule(name, _settings_rules())
 
 
 def known_rules() -> list[str]:
@@ -25,7 +33,15 @@ def known_rules() -> list[str]:
     Raises:
         UsageError: for settings that cannot be right.
     """
-    return rule_names(load_rules())
+    from initscope.rules import rule_names
+
+    return rule_names(_settings_rules())
+
+
+def _settings_rules() -> Mapping[str, Rule]:
+    from initscope.settings import load_rules
+
+    return load_rules()
 
 
 def is_checkpoint(name: str) -> bool:
@@ -39,6 +55,8 @@ def is_checkpoint(name: str) -> bool:
 
 def complete_rule(incomplete: str) -> list[str]:
     """Complete a rule's name; settings that are wrong are no matter for a completion."""
+    from initscope.rules import rule_names
+
     names = rule_names()
     with suppress(UsageError):
         names = known_rules()

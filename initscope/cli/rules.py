@@ -9,7 +9,6 @@ from typer import Option
 from initscope.cli.output import show
 from initscope.cli.signature import with_options
 from initscope.files import STDOUT, deliver
-from initscope.settings import load_rules
 
 SCHEMA = 1  # of the JSON; 1: the first
 
@@ -26,6 +25,7 @@ def rules(
     Those of other packages and of the nearest settings file come after the built-in ones.
     """
     from initscope.rules import all_rules
+    from initscope.settings import load_rules
     from initscope.table.catalogue import facts, rules_report
 
     listed = all_rules(load_rules())

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from initscope.config import GPTConfig, preset
-from initscope.errors import UsageError, unknown
+from initscope.errors import PluginWarning, UsageError, unknown
 from initscope.rules import (
     depth,
     fairseq,
@@ -84,11 +84,11 @@ def all_rules(own: Mapping[str, Rule] = _NONE) -> list[Rule]:
         try:
             loaded = plugins.load(entry)
         except UsageError as error:
-            warnings.warn(f"{error}; left out", plugins.PluginWarning, stacklevel=2)
+            warnings.warn(f"{error}; left out", PluginWarning, stacklevel=2)
             continue
         if RULES.setdefault(name, loaded) is not loaded:
             taken = f"rule {name!r} ({entry.value}) has the name of another; left out"
-            warnings.warn(taken, plugins.PluginWarning, stacklevel=2)
+            warnings.warn(taken, PluginWarning, stacklevel=2)
     return [*RULES.values(), *own.values()]
 
 

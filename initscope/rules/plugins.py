@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 GROUP = "initscope.rules"
 
 
-class PluginWarning(UserWarning):
-    """A package offers a rule that cannot be used."""
-
-
 def entries() -> dict[str, EntryPoint]:
     """Return what packages offer, by the rule's name; of two the first that is found."""
     from importlib.metadata import entry_points
