@@ -131,7 +131,8 @@ def test_a_run_of_wandb_offline_keeps_them(tmp_path: Path) -> None:
 
 def history(file: str) -> Iterator[dict[str, float]]:
     """Read the rows that an offline run of W&B's logged."""
-    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
+    # Whether wandb is there to be looked at or not: mypy has nothing to say.
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined,unused-ignore]
 
     for data in records(Path(file).read_bytes()):
         record = Record()
