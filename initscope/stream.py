@@ -1,4 +1,4 @@
-"""The streamed engine: a GPT of any depth, forward and backward, one block in memory at a time.
+"""The streamed engine: a GPT of any depth, forward and backward, a few blocks in memory at a time.
 
 Forward keeps each block's input and lets its weights go; backward draws the same weights
 again, recomputes the block and passes the gradient on. No weight takes a gradient: the norm of
