@@ -69,15 +69,6 @@ def central(x: Scaled, order: int = 4) -> Tensor:
     return torch.stack([x.scale, mean, square.mean(), *higher])
 
 
-def spread(x: Tensor) -> Tensor:
-    """Reduce a piece to ``[scale, mean, m2]`` as ``central(scaled(x), 2)``, with one temporary."""
-    values, scale = scaled(x)  # its own memory: divided, never a view
-    values = values.reshape(-1)
-    mean = values.mean()
-    values.sub_(mean)
-    return torch.stack([scale, mean, _product_sum(values, values) / len(values)])
-
-
 def square(x: Tensor) -> Tensor:
     """Pack the sum of squares of a piece as :func:`factors` does."""
     values, scale = scaled(x)

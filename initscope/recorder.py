@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from initscope.crew import ALONE, Crew, Task
-from initscope.moments import Scaled, central, pieces, scaled, spread
+from initscope.moments import Scaled, central, pieces, scaled
 from initscope.profile import Reading
 from initscope.readout import Key, Parts, Raw, finalise, put_together
 
@@ -47,8 +47,7 @@ class Recorder:
     def add_moments(self, key: Key, x: Tensor, order: int = 4) -> None:
         """Keep the moments of all entries of a tensor, reduced piece by piece."""
         for piece in pieces(x) if self.listens else ():
-            raw = spread(piece) if order < 4 else central(scaled(piece), order)
-            self.add(key, raw, piece.numel())
+            self.add(key, central(scaled(piece), order), piece.numel())
 
     def add_scaled(self, key: Key, x: Scaled, order: int = 4) -> None:
         """Keep the moments of a tensor that has been scaled already, piece by piece."""
