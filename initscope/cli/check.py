@@ -115,7 +115,8 @@ def _measured(checks: Sequence[CheckSettings], gate: Gate) -> Iterator[Result]:
     from initscope.rules import get_rule
 
     with progress() as report:
-        for options in {one.options().device: one.options() for one in checks}.values():
+        devices = {options.device: options for options in (one.options() for one in checks)}
+        for options in devices.values():
             announce(options)
         for one in checks:
             for rule in one.rules:

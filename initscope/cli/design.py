@@ -11,7 +11,7 @@ from typer import Option
 from initscope.cli.architecture import tell_architecture
 from initscope.cli.groups import Measurement, Shape
 from initscope.cli.naming import complete_rule, find_rule
-from initscope.cli.output import announce, progress, say, show
+from initscope.cli.output import announce, print_json, progress, say, show
 from initscope.cli.signature import with_options
 from initscope.errors import ExitCode, UsageError
 from initscope.files import STDOUT, check_writable, deliver
@@ -120,7 +120,9 @@ class Result:
 
         table = design_report(found, outcome)
         if self.json:
-            _print_json(found, outcome)
+            from initscope.designing.document import document
+
+            print_json(document(found, outcome))
         elif self.output is None:
             show(table, stderr=True)
             deliver(STDOUT, found.toml)
@@ -171,15 +173,6 @@ def _measured(found: Design, config: GPTConfig, options: Options) -> Outcome:
 
         announce(options)
         return found.outcome(inspect(config, found.rule, options, report=report))
-
-
-def _print_json(found: Design, outcome: Outcome | None) -> None:
-    from json import dumps
-
-    from initscope.designing.document import document
-
-    text = dumps(document(found, outcome), indent=2, ensure_ascii=False, allow_nan=False)
-    deliver(STDOUT, text + "\n")
 
 
 command = with_options(design)

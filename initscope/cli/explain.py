@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option, echo
 
 from initscope.cli.groups import Shape
 from initscope.cli.naming import complete_rule, find_rule, known_rules
-from initscope.cli.output import progress, show
+from initscope.cli.output import print_json, progress, show
 from initscope.cli.signature import with_options
 from initscope.errors import UsageError, unknown
-from initscope.files import STDOUT, deliver
 
 if TYPE_CHECKING:
     from initscope.checks import Check
@@ -78,7 +77,7 @@ def _explain_check(check: Check, shape: Shape, *, json: bool) -> None:
         flag = field.replace("_", "-")
         raise UsageError(f"--{flag} is for a rule, but {check.code} is a check")
     if json:
-        _print({"check": check_facts(check)})
+        print_json({"schema": SCHEMA, "check": check_facts(check)})
     else:
         echo("\n".join(check_lines(check)))
 
@@ -93,7 +92,7 @@ def _explain_rule(name: str, shape: Shape, *, json: bool) -> None:
 
     seeded = partial(trial, seed=0)
     if json:
-        _print(rule_document(config, rule, seeded))
+        print_json({"schema": SCHEMA, **rule_document(config, rule, seeded)})
     else:
         show(rule_report(config, rule, seeded))
 
@@ -111,16 +110,9 @@ def _explain_folklore(name: str, shape: Shape, *, json: bool) -> None:
     from initscope.table.folklore import claims_report
 
     if json:
-        _print({"claims": claims})
+        print_json({"schema": SCHEMA, "claims": claims})
     else:
         show(claims_report(claims))
-
-
-def _print(document: dict[str, Any]) -> None:
-    from json import dumps
-
-    text = dumps({"schema": SCHEMA, **document}, indent=2, ensure_ascii=False, allow_nan=False)
-    deliver(STDOUT, text + "\n")
 
 
 command = with_options(explain)

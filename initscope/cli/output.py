@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +101,17 @@ class Output:
 def _place(target: str) -> str:
     """Return what two spellings of one file share."""
     return target if target == STDOUT else os.path.realpath(target)
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print a document to stdout.
+
+    Raises:
+        MeasurementError: when it could not be written.
+    """
+    from json import dumps
+
+    deliver(STDOUT, dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def show(renderable: RenderableType, *, stderr: bool = False) -> None:

@@ -6,9 +6,8 @@ from typing import Annotated
 
 from typer import Option
 
-from initscope.cli.output import show
+from initscope.cli.output import print_json, show
 from initscope.cli.signature import with_options
-from initscope.files import STDOUT, deliver
 
 SCHEMA = 1  # of the JSON; 1: the first
 
@@ -32,10 +31,7 @@ def rules(
     if not json:
         show(rules_report(listed))
         return
-    from json import dumps
-
-    document = {"schema": SCHEMA, "rules": [facts(rule) for rule in listed]}
-    deliver(STDOUT, dumps(document, indent=2, ensure_ascii=False) + "\n")
+    print_json({"schema": SCHEMA, "rules": [facts(rule) for rule in listed]})
 
 
 command = with_options(rules)
