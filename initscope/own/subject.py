@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -78,6 +78,7 @@ class Subject:
     against: Rule | None = None
     checkpoint: Checkpoint | None = None
     label: str = ""
+    _decided: dict[Options, str] = field(default_factory=dict, init=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -127,8 +128,10 @@ class Subject:
         Raises:
             MeasurementError: where there is memory for neither.
         """
-        lack = self._lack(options)
-        return f"{lack}: one block at a time gets weights" if lack else ""
+        if options not in self._decided:  # a skeleton is built for it
+            lack = self._lack(options)
+            self._decided[options] = lack and f"{lack}: one block at a time gets weights"
+        return self._decided[options]
 
     def require_whole(self, options: Options) -> None:
         """Refuse what does not fit into memory as a whole.
@@ -207,7 +210,7 @@ class Subject:
         Raises:
             UsageError: where another depth changes nothing.
         """
-        seen = self._measure_seeds(options, range(options.seeds), report)
+        seen = self._measured(options, range(options.seeds), report)
         profile = Profile(rule=self.name, config=seen.config, run=seen.run, table=seen.table)
         rule, drawn = self.rule or self.against, self.rule is not None
         if rule is None or not theory:
@@ -219,13 +222,11 @@ class Subject:
     ) -> Profile:
         """Return a profile with more seeds: ``seeds`` in all."""
         more = range(len(profile.run.seeds), seeds)
-        table = self._measure_seeds(options, more, report).table
+        table = self._measured(options, more, report).table
         run = dataclasses.replace(profile.run, seeds=(*profile.run.seeds, *more))
         return dataclasses.replace(profile, run=run, table=concat([profile.table, table]))
 
-    def _measure_seeds(
-        self, options: Options, seeds: Sequence[int], report: Report | None
-    ) -> _Seen:
+    def _measured(self, options: Options, seeds: Sequence[int], report: Report | None) -> _Seen:
         depths, paged = self.depths(options), bool(self.paged(options))
         tables, layers, done = [], set(), 0
         for depth in depths:
