@@ -82,7 +82,7 @@ class Drawer:
     Who draws, a ``crew`` or as many ``threads``, changes the time, never a number.
     """
 
-    def __init__(self, seed: int, crew: Crew | None = None, threads: int | None = None) -> None:
+    def __init__(self, seed: int, crew: Crew = ALONE, threads: int | None = None) -> None:
         self.seed, self._crew, self._threads = seed, crew, threads
 
     def fill(self, fillings: Iterable[Filling], *, statistics: bool = False) -> Drawn:
@@ -122,12 +122,12 @@ class Drawer:
 
     def _gathered(self, fillings: Sequence[Filling]) -> AbstractContextManager[Crew]:
         """Return those who draw: the given crew, or threads where there are several cores."""
+        if self._crew:
+            return nullcontext(self._crew)
         on_cpu = all(filling.tensor.device.type == "cpu" for filling in fillings)
         cores = torch.get_num_threads()
         # Not alone on one thread of several: the sums of a piece go by the cores of its thread.
-        if self._crew is None and on_cpu and cores > 1:
-            return hired(self._threads or cores)
-        return nullcontext(self._crew or ALONE)
+        return hired(self._threads or cores) if on_cpu and cores > 1 else nullcontext(ALONE)
 
     def _jobs(self, filling: Filling, *, statistics: bool) -> Iterator[Callable[[], list[Part]]]:
         """Cut a parameter into jobs, each of which returns the moments of what it drew."""

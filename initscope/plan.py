@@ -64,7 +64,7 @@ class Painter:
 
     def __init__(self, plan: Plan, seed: int, recorder: Recorder) -> None:
         self.plan, self.recorder = plan, recorder
-        self.drawer = Drawer(seed, recorder.crew or None)
+        self.drawer = Drawer(seed, recorder.crew)
 
     def begin(self, module: nn.Module, parameters: Iterable[Parameter], *, audit: bool) -> Finish:
         """Begin to fill a module; return what waits for it.

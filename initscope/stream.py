@@ -71,7 +71,6 @@ class _BlockStream:
         self._inputs: Tensor | None = None
         self._working = [self._new_block() for _ in range(WORKING if self.crew else 1)]
         self._there: dict[int, Block] = {}  # by the layer whose weights they hold, or will hold
-        self._held: dict[int, int] = {}  # the layer that each working block holds
         self._begun: dict[int, Finish] = {}
         kept = plan.keep_bytes // block_bytes(plan.config, plan.allocation.dtype.itemsize)
         self._first_kept = plan.config.n_layer - (kept if plan.backward else 0)
@@ -93,10 +92,9 @@ class _BlockStream:
         """Return a block to hold ``layer``: one to be kept, or a working block."""
         if layer >= self._first_kept:
             return self._new_block()
-        place = layer % len(self._working)
-        self._there.pop(self._held.get(place, -1), None)
-        self._held[place] = layer
-        return self._working[place]
+        working = self._working[layer % len(self._working)]
+        self._there = {other: block for other, block in self._there.items() if block is not working}
+        return working
 
     def _block(self, layer: int, *, audit: bool) -> Block:
         """Return the block with the weights of ``layer``."""
