@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -50,4 +51,11 @@ def main(folder: Path, rank: int, how: str, way: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])
+    try:
+        main(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])
+    except Exception:  # noqa: BLE001 - told, and the end of this rank, as Python would have it
+        traceback.print_exc()
+        sys.stderr.flush()
+        # Python's own end would wind up a group whose worker may still be in the exchange that
+        # was given up; at times PyTorch aborts then.
+        os._exit(1)
