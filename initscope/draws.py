@@ -17,15 +17,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from initscope import normals
 from initscope.crew import ALONE, Crew, hired
-from initscope.moments import central, pieces, scaled
+from initscope.moments import central, pieces, powers, scaled
 from initscope.rules.core import Draw
 
 # A chunk has a generator of its own, so its size is part of the result: do not change it
-# lightly. On the CPU it is sized to stay in a core's cache from the draw to its statistics.
-CHUNK = {"cpu": 1 << 17}
+# lightly. On the CPU it is a job of a millisecond.
+CHUNK = {"cpu": 1 << 19}
 DEVICE_CHUNK = 1 << 24
-SPAN = 4  # chunks a job: more calls from Python's threads would wait for each other
 
 SQRT2 = math.sqrt(2)
 
@@ -59,21 +59,21 @@ def _truncated(z: Tensor, draw: Draw) -> Tensor:
     return x.mul_(SQRT2 * draw.scale).clamp_(-draw.bound, draw.bound)
 
 
+def _orthogonal(z: Tensor, draw: Draw) -> Tensor:
+    """Return scale times the Haar-distributed factor of a Gaussian matrix (Mezzadri 2007)."""
+    tall = z if z.shape[0] >= z.shape[1] else z.T
+    q, r = torch.linalg.qr(tall)
+    q *= r.diagonal().sign()
+    return draw.scale * (q if tall is z else q.T)
+
+
 _TRANSFORM: dict[str, Callable[[Tensor, Draw], Tensor]] = {
     "normal": lambda x, _draw: x,  # drawn with its std at once
     "uniform": _uniform,
     "truncated_normal": _truncated,
-    "orthogonal": lambda z, _draw: z,  # the matrix is made orthogonal once it is whole
+    "orthogonal": _orthogonal,
 }
 _WHOLE = frozenset({"orthogonal", "constant"})  # kinds that one job draws
-
-
-def _orthogonalise(z: Tensor, gain: float) -> Tensor:
-    """Return gain times the Haar-distributed factor of a Gaussian matrix (Mezzadri 2007)."""
-    tall = z if z.shape[0] >= z.shape[1] else z.T
-    q, r = torch.linalg.qr(tall)
-    q *= r.diagonal().sign()
-    return gain * (q if tall is z else q.T)
 
 
 class Drawer:
@@ -132,36 +132,34 @@ class Drawer:
     def _jobs(self, filling: Filling, *, statistics: bool) -> Iterator[Callable[[], list[Part]]]:
         """Cut a parameter into jobs, each of which returns the moments of what it drew."""
         flat = filling.tensor.view(-1)
-        size = CHUNK.get(flat.device.type, DEVICE_CHUNK)
-        whole = filling.draw.kind in _WHOLE
-        spans = (flat,) if whole else flat.split(SPAN * size)
-        for number, span in enumerate(spans):
-            seeds = [
-                generator_seed(self.seed, filling.layer, filling.path, number * SPAN + chunk)
-                for chunk in range(-(-len(span) // size))
-            ]
-            yield partial(_draw_span, filling, span, size, seeds, statistics=statistics)
+        spans = (flat,) if filling.draw.kind in _WHOLE else _chunks(flat)
+        for first, span in enumerate(spans):
+            yield partial(self._draw, filling, span, first, statistics=statistics)
+
+    def _draw(self, filling: Filling, span: Tensor, first: int, *, statistics: bool) -> list[Part]:
+        """Fill a chunk, or from the ``first`` on all that a job draws; return the moments."""
+        draw = filling.draw
+        if draw.kind == "constant":
+            span.fill_(draw.scale)
+        else:
+            z = span if span.dtype == torch.float32 else torch.empty_like(span, dtype=torch.float32)
+            std = draw.scale if draw.kind == "normal" else 1.0
+            for number, chunk in enumerate(_chunks(z), start=first):
+                seed = generator_seed(self.seed, filling.layer, filling.path, number)
+                normals.fill(chunk, std, seed)
+            shape = filling.tensor.shape if draw.kind in _WHOLE else z.shape
+            x = _TRANSFORM[draw.kind](z.view(shape), draw).reshape(-1)
+            if x.data_ptr() != span.data_ptr():
+                span.copy_(x)
+        return [(len(p), _reduced(p, draw)) for p in pieces(span)] if statistics else []
 
 
-def _draw_span(
-    filling: Filling, span: Tensor, size: int, seeds: Sequence[int], *, statistics: bool
-) -> list[Part]:
-    """Fill consecutive chunks of ``size`` entries; return the moments of the pieces."""
-    draw = filling.draw
-    if draw.kind == "constant":
-        span.fill_(draw.scale)
-    else:
-        for chunk, seed in zip(span.split(size), seeds, strict=True):
-            _draw_chunk(chunk, draw, seed)
-    if draw.kind == "orthogonal":
-        filling.tensor.copy_(_orthogonalise(filling.tensor.float(), draw.scale))
-    return [(len(piece), central(scaled(piece))) for piece in pieces(span)] if statistics else []
+def _reduced(piece: Tensor, draw: Draw) -> Tensor:
+    """Reduce to raw moments: about 0 where that is what the entries are drawn about."""
+    if draw.mean == 0 and draw.std > 0:
+        return powers(piece, draw.std)
+    return central(scaled(piece))
 
 
-def _draw_chunk(chunk: Tensor, draw: Draw, seed: int) -> None:
-    generator = torch.Generator(chunk.device).manual_seed(seed)
-    z = chunk if chunk.dtype == torch.float32 else torch.empty_like(chunk, dtype=torch.float32)
-    std = draw.scale if draw.kind == "normal" else 1.0
-    x = _TRANSFORM[draw.kind](z.normal_(std=std, generator=generator), draw)
-    if x is not chunk:
-        chunk.copy_(x)
+def _chunks(flat: Tensor) -> tuple[Tensor, ...]:
+    return flat.split(CHUNK.get(flat.device.type, DEVICE_CHUNK))

@@ -49,6 +49,8 @@ class Ends:
         painter.draw(self.embedding, embedding_parameters(config), audit=True)
         painter.draw(self.head, head_parameters(config), audit=True)
         set_multipliers(config, plan.rule, self.embedding, self.head)
+        tables = {"wte": self.embedding.wte, "wpe": self.embedding.wpe}
+        self._entries = {name: t.weight.numel() for name, t in tables.items() if t is not None}
 
     def embed(self) -> Tensor:
         """Return the stream before the first block (B, T, C)."""
@@ -91,7 +93,14 @@ class Ends:
             return None
         passed = self._all(partial(self._part_backward, part, log_normaliser) for part in parts)
         self._seen = torch.cat([gradient.rows for gradient in passed])
+        if not self.config.embed_norm:  # else it is looked up once more
+            self._let_go()
         return torch.stack([gradient.x for gradient in passed]).sum(0)
+
+    def _let_go(self) -> None:
+        """Free the tables of tokens, each as large as some blocks: backward needs them no more."""
+        for table in (self.embedding.wte, self.head.head):
+            table.weight.data = table.weight.new_empty(0)
 
     def _all(self, records: Iterable[Callable[[Recorder], T]]) -> list[T]:
         """Have all of them record, at once where there is a crew."""
@@ -146,8 +155,8 @@ class Ends:
             self._record("wpe", vector_square(g.values.sum(0), scale))
 
     def _record(self, label: str, raw: Tensor) -> None:
-        count = self.embedding.get_parameter(f"{label}.weight").numel()
-        self.recorder.add(Key(-1, label, "weight_grad", "weight_gradient"), raw, count)
+        key = Key(-1, label, "weight_grad", "weight_gradient")
+        self.recorder.add(key, raw, self._entries[label])
 
 
 def _twice_product(rows: Tensor, scale: Tensor, other: Tensor) -> Tensor:

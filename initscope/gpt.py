@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from initscope.config import GPTConfig
 from initscope.positions import per_query_head, rotate, sinusoids, with_distance
+from initscope.recall import Outputs, Recalled, told, unread
 from initscope.rules.core import Multipliers
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -45,32 +45,6 @@ def make_norm(config: GPTConfig, width: int = 0) -> nn.Module:
     return nn.LayerNorm(width, eps=config.norm_eps, bias=config.bias)
 
 
-class _Unread(torch.autograd.Function):
-    """A linear map whose output nobody will read: only its gradient is computed."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:  # noqa: ANN401 - as torch has it
-        """x: (B, T, fan_in), weight: (fan_out, fan_in) -> zeros (B, T, fan_out)."""
-        ctx.save_for_backward(weight)
-        return x.new_zeros(*x.shape[:-1], len(weight))
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
-        """Return the gradient of x alone."""
-        (weight,) = ctx.saved_tensors
-        return gradient @ weight, None
-
-
-class BranchEnd(nn.Linear):
-    """A block's last map. When ``unread``, the block is run for its gradient alone."""
-
-    unread = False
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (B, T, fan_in) -> (B, T, fan_out)."""
-        return _Unread.apply(x, self.weight) if self.unread else super().forward(x)
-
-
 class CausalAttention(nn.Module):
     """softmax(q·k · scale, causal) v; a module, so that a hook sees q and k as they meet."""
 
@@ -97,19 +71,19 @@ class Block(nn.Module):
         d, kv, ff, bias = config.n_embd, config.kv_width, config.d_ff, config.bias
         self.resid_pre, self.resid_mid, self.resid_post = (nn.Identity() for _ in range(3))
         self.norm_1 = self._norm("norm_1")
-        self.q, self.k, self.v = (nn.Linear(d, width, bias) for width in (d, kv, kv))
+        self.q, self.k, self.v = (Recalled(d, width, bias) for width in (d, kv, kv))
         self.attend = CausalAttention(1 / math.sqrt(config.head_size))
         self.attn = nn.Identity()
         self.norm_attn = self._norm("norm_attn")
-        self.attn_out = nn.Linear(d, d, bias)
+        self.attn_out = Recalled(d, d, bias)
         self.norm_1_out = self._norm("norm_1_out")
         self.norm_2 = self._norm("norm_2")
         if config.gated:
-            self.mlp_gate = nn.Linear(d, ff, bias)
-        self.mlp_up = nn.Linear(d, ff, bias)
+            self.mlp_gate = Recalled(d, ff, bias)
+        self.mlp_up = Recalled(d, ff, bias)
         self.mlp_act = nn.Identity()
         self.norm_mlp = self._norm("norm_mlp", ff)
-        self.mlp_down = BranchEnd(ff, d, bias)
+        self.mlp_down = Recalled(ff, d, bias)
         self.norm_2_out = self._norm("norm_2_out")
 
     def _norm(self, name: str, width: int = 0) -> nn.Module:
@@ -121,14 +95,9 @@ class Block(nn.Module):
         self.multipliers = multipliers
         self.attend.scale = multipliers.attention / math.sqrt(self.config.head_size)
 
-    @contextmanager
-    def for_gradient(self) -> Iterator[None]:
-        """Run the block for its gradient: what only its output needs may be left out."""
-        self.mlp_down.unread = self.config.norm in {"pre", "none"}  # else a norm reads it
-        try:
-            yield
-        finally:
-            self.mlp_down.unread = False
+    def for_gradient(self, known: Outputs) -> AbstractContextManager[None]:
+        """Run the block for its gradient: what is known, or only its output needs, is left out."""
+        return told(self, known, unread(self.config))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map the stream (B, T, C) to the stream one block later."""

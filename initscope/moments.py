@@ -21,7 +21,7 @@ MAX_QUERIES = 256  # rows of the attention matrix looked at; evenly spaced
 # memory of this size: larger temporaries are returned to the system and faulted in anew.
 PIECE = {"cpu": 1 << 18}
 DEVICE_PIECE = 1 << 24
-DOT = 1 << 16  # entries that a dot product adds up to a few 1e-7 of the sum
+SAFE_STD = 1e-6, 1e6  # between them, fourth powers of what is drawn stay in float32
 
 
 class Scaled(NamedTuple):
@@ -61,30 +61,38 @@ def central(x: Scaled, order: int = 4) -> Tensor:
     """
     mean = x.values.mean()
     deviation = (x.values - mean).reshape(-1)
-    count = len(deviation)
     if order < 4:
-        return torch.stack([x.scale, mean, _product_sum(deviation, deviation) / count])
+        return torch.stack([x.scale, mean, deviation.square_().mean()])
     square = deviation.square()
-    higher = [_product_sum(part, square) / count for part in (deviation, square)]
-    return torch.stack([x.scale, mean, square.mean(), *higher])
+    m2, m3 = square.mean(), deviation.mul_(square).mean()
+    return torch.stack([x.scale, mean, m2, m3, square.square_().mean()])
+
+
+def powers(x: Tensor, std: float) -> Tensor:
+    """Reduce entries drawn about 0 with a known ``std`` to ``[unit, max, mean, p2, p3, p4]``.
+
+    The largest absolute entry and the means of powers, in units that keep fourth powers in
+    float32: without the two passes that scale and centre what nothing is known of.
+    """
+    x = x.detach().float()
+    unit = 1.0 if SAFE_STD[0] < std < SAFE_STD[1] else std
+    x = x if unit == 1 else x / unit
+    low, high = torch.aminmax(x)
+    square = x.square()
+    p2, p3 = square.mean(), (x * square).mean()
+    one, largest = torch.full_like(low, unit), torch.maximum(low.neg(), high)
+    return torch.stack([one, largest, x.mean(), p2, p3, square.square_().mean()])
 
 
 def square(x: Tensor) -> Tensor:
     """Pack the sum of squares of a piece as :func:`factors` does."""
     values, scale = scaled(x)
-    values = values.reshape(-1)
-    return factors(scale, torch.ones_like(scale), _product_sum(values, values))
+    return factors(scale, torch.ones_like(scale), values.square().sum())
 
 
 def factors(a: Tensor, b: Tensor, total: Tensor) -> Tensor:
     """Pack ``(a·b)²·total`` so that nothing overflows before float64."""
     return torch.stack([a, b, a, b, total.to(a.dtype)])
-
-
-def _product_sum(a: Tensor, b: Tensor) -> Tensor:
-    """Sum of products; a short dot product loses nothing in float32."""
-    pairs = zip(a.split(DOT), b.split(DOT), strict=True)
-    return torch.stack([torch.dot(left, right) for left, right in pairs]).sum()
 
 
 def token_cosine(x: Scaled) -> Tensor:

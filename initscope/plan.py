@@ -12,12 +12,20 @@ from initscope.config import GPTConfig
 from initscope.construction import Allocation, fillings
 from initscope.draws import Drawer
 from initscope.readout import Key
+from initscope.recall import unread
 from initscope.recorder import Recorder
 from initscope.rules.core import Rule
-from initscope.sites import Parameter, block_parameters
+from initscope.sites import (
+    Parameter,
+    block_parameters,
+    embedding_parameters,
+    head_parameters,
+)
 
 WORKING = 3  # blocks that a crew works on at once
 WORKING_BYTES = 1 << 30  # what they may take; larger ones are busy enough one at a time
+
+OUTPUT_BYTES = 80 << 20  # of linear maps' outputs kept for backward, beside the boundaries
 
 Progress = Callable[[str], None]
 Finish = Callable[[], None]
@@ -35,6 +43,36 @@ def block_bytes(config: GPTConfig, item: int) -> int:
 def working_blocks(config: GPTConfig, item: int) -> int:
     """Return how many blocks hold weights at once where a crew can work on them."""
     return WORKING if WORKING * block_bytes(config, item) <= WORKING_BYTES else 1
+
+
+def remembered_layers(config: GPTConfig, item: int, tokens: int) -> int:
+    """Return how many layers' outputs of linear maps are kept from forward to backward.
+
+    They take no more than the blocks that are worked on, whatever the depth.
+    """
+    budget = min(OUTPUT_BYTES, WORKING * block_bytes(config, item))
+    return min(config.n_layer, budget // output_bytes(config, item, tokens))
+
+
+def output_bytes(config: GPTConfig, item: int, tokens: int) -> int:
+    """Return the size of the outputs of a block's linear maps that backward needs."""
+    maps = (p for p in block_parameters(config, 0) if len(p.shape) == 2)
+    return item * tokens * sum(p.shape[0] for p in maps if p.label not in unread(config))
+
+
+def needed_bytes(
+    config: GPTConfig, item: int, tokens: int, *, keep_bytes: int, backward: bool
+) -> int:
+    """Estimate the peak: what surrounds the blocks, some blocks and what backward is kept."""
+    ends = [*embedding_parameters(config), *head_parameters(config)]
+    weights = sum(math.prod(p.shape) for p in ends)
+    block = block_bytes(config, item)
+    blocks = (1 + working_blocks(config, item)) * block + min(keep_bytes, config.n_layer * block)
+    boundaries = config.n_layer if backward else 0
+    activations = tokens * (config.n_embd * (boundaries + 16) + 6 * config.d_ff)
+    outputs = output_bytes(config, item, tokens) if backward else 0
+    remembered = remembered_layers(config, item, tokens) * outputs
+    return (weights + activations) * item + blocks + remembered
 
 
 @dataclass(frozen=True, kw_only=True)

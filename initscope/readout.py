@@ -17,6 +17,8 @@ Values = dict[str, float]
 FP16_MAX = 65504.0
 BF16_MAX = 3.3895313892515355e38
 
+POWERS = 6  # numbers that a raw reduction about 0 has
+
 
 class Key(NamedTuple):
     """Where a raw reduction belongs; reductions of one key are parts of one whole."""
@@ -66,9 +68,21 @@ def finalise(parts: Parts) -> list[Reading]:
 
 
 def _moments(count: int, raw: Raw) -> Moments:
+    """Read what ``moments.central`` or, of six numbers, ``moments.powers`` has reduced to."""
+    if len(raw) == POWERS:
+        return _about_zero(count, raw)
     scale, mean, m2, *higher = (float(value) for value in raw)
     m3, m4 = higher or (math.nan, math.nan)
     return Moments(count, mean * scale, m2 * scale**2, m3 * scale**3, m4 * scale**4, scale)
+
+
+def _about_zero(count: int, raw: Raw) -> Moments:
+    """Shift means of powers, in a unit, to the mean."""
+    unit, largest, mean, p2, p3, p4 = (float(value) for value in raw)
+    m2 = p2 - mean**2
+    m3 = p3 - 3 * mean * p2 + 2 * mean**3
+    m4 = p4 - 4 * mean * p3 + 6 * mean**2 * p2 - 3 * mean**4
+    return Moments(count, mean * unit, m2 * unit**2, m3 * unit**3, m4 * unit**4, largest * unit)
 
 
 def _merge(a: Moments, b: Moments) -> Moments:

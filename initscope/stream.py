@@ -8,6 +8,7 @@ before the end.
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
@@ -19,9 +20,10 @@ from initscope.crew import ALONE, Crew, Task, half_of_the_cores
 from initscope.derive import derived
 from initscope.ends import Ends
 from initscope.gpt import Block
-from initscope.plan import WORKING, Finish, Painter, Plan, block_bytes, working_blocks
+from initscope.plan import Finish, Painter, Plan, block_bytes, remembered_layers, working_blocks
 from initscope.probe import Probe, pull_back
 from initscope.profile import Reading
+from initscope.recall import Outputs, noted, unread
 from initscope.recorder import Recorder
 from initscope.sites import block_parameters, model_site
 
@@ -61,40 +63,40 @@ def run(plan: Plan, ids: Tensor, seed: int, recorder: Recorder) -> None:
 class _BlockStream:
     """The blocks, one at a time: forward, then backward over the inputs that forward kept.
 
-    With a crew there are three working blocks: in backward one passes the gradient back, one is
-    recomputed for the next turn, and one is drawn for the turn after it.
+    With a crew there are two working blocks in forward, one of which is drawn meanwhile, and three
+    in backward: one passes the gradient back, one is recomputed for the next turn, and one is
+    drawn for the turn after it.
     """
 
     def __init__(self, plan: Plan, painter: Painter, recorder: Recorder) -> None:
         self.plan, self.painter, self.recorder = plan, painter, recorder
         self.crew = recorder.crew
         self._inputs: Tensor | None = None
-        self._working = [self._new_block() for _ in range(WORKING if self.crew else 1)]
+        self._idle: list[Block] = []  # blocks whose weights are not needed any more
         self._there: dict[int, Block] = {}  # by the layer whose weights they hold, or will hold
         self._begun: dict[int, Finish] = {}
         kept = plan.keep_bytes // block_bytes(plan.config, plan.allocation.dtype.itemsize)
         self._first_kept = plan.config.n_layer - (kept if plan.backward else 0)
+        self._known: dict[int, Outputs] = {}
 
     def _new_block(self) -> Block:
         block = self.plan.allocation.empty(lambda: Block(self.plan.config))
         return block.requires_grad_(requires_grad=False)
 
+    def _let_go(self, layer: int) -> None:
+        """Take back a block whose weights are not needed any more; what was kept goes."""
+        block = self._there.pop(layer)
+        if layer < self._first_kept:
+            self._idle.append(block)
+
     def _begin(self, layer: int, *, audit: bool) -> None:
         """Begin to draw the weights of ``layer``, unless they are there or on their way."""
         if layer in self._there or not 0 <= layer < self.plan.config.n_layer:
             return
-        config, block = self.plan.config, self._place(layer)
+        config, block = self.plan.config, self._idle.pop() if self._idle else self._new_block()
         self._there[layer] = block
         self._begun[layer] = self.painter.begin(block, block_parameters(config, layer), audit=audit)
         block.set_multipliers(self.plan.rule.multipliers(model_site(config, layer)))
-
-    def _place(self, layer: int) -> Block:
-        """Return a block to hold ``layer``: one to be kept, or a working block."""
-        if layer >= self._first_kept:
-            return self._new_block()
-        working = self._working[layer % len(self._working)]
-        self._there = {other: block for other, block in self._there.items() if block is not working}
-        return working
 
     def _block(self, layer: int, *, audit: bool) -> Block:
         """Return the block with the weights of ``layer``."""
@@ -110,12 +112,23 @@ class _BlockStream:
             forward=not backward, backward=backward, activation=self.plan.config.activation,
         )  # fmt: skip
 
+    def _noted(self, block: Block, layer: int, tokens: int) -> AbstractContextManager[object]:
+        """Keep the outputs of a block's linear maps, where backward may have them."""
+        config, item = self.plan.config, self.plan.allocation.dtype.itemsize
+        known = remembered_layers(config, item, tokens) if self.plan.backward else 0
+        if layer < config.n_layer - known:
+            return nullcontext()
+        outputs = self._known.setdefault(layer, {})
+        return noted(block, outputs, besides=unread(config))
+
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Carry the stream (B, T, C) through all blocks."""
         layers = range(self.plan.config.n_layer)
         if self.plan.backward:  # one memory for all: the heap would fragment around many
             self._inputs = x.new_empty(len(layers), *x.shape)
+        tokens = math.prod(x.shape[:-1])
+        stay = layers[-2 if self.crew else -1 :]  # backward begins with them
         for layer in layers:
             if self._inputs is not None:
                 self._inputs[layer] = x
@@ -123,8 +136,10 @@ class _BlockStream:
             block = self._block(layer, audit=True)
             if self.crew:
                 self._begin(layer + 1, audit=True)
-            with self._probe(block, layer, backward=False):
+            with self._probe(block, layer, backward=False), self._noted(block, layer, tokens):
                 x = block(x)
+            if layer not in stay and layer < self._first_kept:
+                self._let_go(layer)
             self.plan.progress("forward")
         return x
 
@@ -143,8 +158,7 @@ class _BlockStream:
                 self._begin(layer - 2, audit=False)
             x, output = recomputed.result()
             gradient = pull_back(output, x, gradient)
-            if layer >= self._first_kept:
-                del self._there[layer]
+            self._let_go(layer)
             self.plan.progress("backward")
         return gradient
 
@@ -152,11 +166,12 @@ class _BlockStream:
         """Have a block run again, so that a gradient can be passed back through it."""
         assert self._inputs is not None, "forward comes first"
         block = self._block(layer, audit=False)
+        known = self._known.pop(layer, {})
         x = self._inputs[layer].detach().requires_grad_()
 
         def job() -> _Recomputed:
             probe = self._probe(block, layer, backward=True)
-            with probe, block.for_gradient(), torch.enable_grad():
+            with probe, block.for_gradient(known), torch.enable_grad():
                 return _Recomputed(x, block(x))
 
         return self.crew.submit(job, first=True)  # the next turn waits for it

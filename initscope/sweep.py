@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,14 +22,12 @@ from initscope.devices import choose_device, choose_dtype, free_bytes, require_m
 from initscope.errors import MeasurementError
 from initscope.lanes import side_by_side
 from initscope.options import Options, Report
-from initscope.plan import Plan, block_bytes, working_blocks
+from initscope.plan import Plan, needed_bytes
 from initscope.profile import Profile, Run, concat, frame
 from initscope.rules import config_for, get_rule
 from initscope.rules.core import Rule
 from initscope.rules.variants import zeros_perturbed
 from initscope.sites import (
-    embedding_parameters,
-    head_parameters,
     require_draws,
 )
 from initscope.stream import measure
@@ -102,7 +99,7 @@ def _measure(
         for config, rule in requests
     ]  # fmt: skip
     for config, rule in requests:  # all of them, before hours go into the first
-        require_memory(allocation.device, needed_bytes(config, options, allocation.dtype.itemsize))
+        require_memory(allocation.device, _needed(config, options, allocation.dtype.itemsize))
         for depth in options.depths(config):
             require_draws(rule, config.at_depth(depth))
     tables = iter(_run(list(chain.from_iterable(passes)), options, allocation, report))
@@ -122,7 +119,7 @@ def _run(
     progress = Counter(report, sum(one.config.n_layer for one in passes), options)
     order = sorted(range(len(passes)), key=lambda place: -passes[place].config.n_layer)
     jobs = [partial(measure_once, passes[i], options, allocation, progress) for i in order]
-    needed = max(needed_bytes(o.config, options, allocation.dtype.itemsize) for o in passes)
+    needed = max(_needed(o.config, options, allocation.dtype.itemsize) for o in passes)
     tables = side_by_side(jobs, lanes(allocation.device, needed))
     return [table for _, table in sorted(zip(order, tables, strict=True), key=itemgetter(0))]
 
@@ -208,17 +205,11 @@ class Counter:
                 self.report(what, self.done, self.total)
 
 
-def needed_bytes(config: GPTConfig, options: Options, item: int) -> int:
-    """Estimate the peak: what surrounds the blocks, some blocks and the boundary activations."""
-    ends = [*embedding_parameters(config), *head_parameters(config)]
-    weights = sum(math.prod(p.shape) for p in ends)
-    block = block_bytes(config, item)
-    working = 1 + working_blocks(config, item)
-    boundaries = 0 if options.forward_only else config.n_layer
-    kept = min(options.memory, config.n_layer * block)
+def _needed(config: GPTConfig, options: Options, item: int) -> int:
     tokens_ = options.batch * options.length(config)
-    activations = tokens_ * (config.n_embd * (boundaries + 16) + 6 * config.d_ff)
-    return (weights + activations) * item + working * block + kept
+    return needed_bytes(
+        config, item, tokens_, keep_bytes=options.memory, backward=not options.forward_only
+    )
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from initscope.draws import CHUNK, Drawer, Filling
 from initscope.rules.core import Draw
 from initscope.sites import Parameter
 
-MOST = 32 * CHUNK["cpu"]  # entries drawn of one tensor: whole chunks, so that they are its own
+MOST = 8 * CHUNK["cpu"]  # entries drawn of one tensor: whole chunks, so that they are its own
 MOST_ORTHOGONAL = 2048**2  # a matrix that is made orthogonal is drawn whole, or not at all
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -10,9 +11,10 @@ from scipy import stats
 from torch import Tensor
 
 from initscope.draws import CHUNK, Drawer, Filling, generator_seed
+from initscope.readout import Key, put_together
 from initscope.rules import Draw
 
-FAN_IN, FAN_OUT = 300, 500
+FAN_IN, FAN_OUT = 800, 1000
 DRAWS = [
     Draw.normal(0.02),
     Draw.truncated_normal(0.02, 2),
@@ -119,8 +121,18 @@ def test_half_precision_rounds_the_same_numbers(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("draw", DRAWS, ids=str)
-def test_statistics_taken_while_drawing_cover_every_entry(draw: Draw) -> None:
+@pytest.mark.parametrize("factor", [1.0, 1e-20, 1e25])
+def test_statistics_taken_while_drawing_cover_every_entry(draw: Draw, factor: float) -> None:
     tensor = torch.empty(FAN_OUT, FAN_IN)
+    draw = dataclasses.replace(draw, scale=draw.scale * factor)
     parts = Drawer(0).fill([Filling(tensor, draw, 0, "w")], statistics=True)["w"]
-    assert sum(count for count, _ in parts) == tensor.numel()
-    assert max(raw[0].item() for _, raw in parts) == tensor.abs().max().item()
+    key = Key(0, "w", "weight", "weight")
+    (found,) = put_together({key: [(n, raw.double().numpy()) for n, raw in parts]}).values()
+    exact = tensor.double().flatten()
+    deviation = exact - exact.mean()
+    assert found.size == tensor.numel()
+    assert found.max_abs == pytest.approx(exact.abs().max().item(), rel=1e-6)
+    assert found.mean == pytest.approx(exact.mean().item(), abs=1e-6 * draw.scale)
+    for power, moment in ((2, found.m2), (3, found.m3), (4, found.m4)):
+        expected = deviation.pow(power).mean().item()
+        assert moment == pytest.approx(expected, rel=2e-6, abs=1e-6 * abs(draw.scale) ** power)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import reference
+from initscope import plan as plans
 from initscope.config import GPTConfig
 from initscope.construction import Allocation, build
 from initscope.glossary import SITES
@@ -113,6 +114,16 @@ def test_kept_blocks_change_no_bit() -> None:
     want = streamed(plan("xavier", n_embd=384, n_head=6), ids())
     got = streamed(plan("xavier", n_embd=384, n_head=6, keep_bytes=1 << 30), ids())
     np.testing.assert_equal(got, want)
+
+
+@pytest.mark.parametrize("norm", ["pre", "post", "sandwich"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_kept_outputs_give_the_same(norm: str, bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    this = plan("torch", norm=norm, bias=bias, activation="swiglu", n_kv_head=2)
+    assert plans.remembered_layers(this.config, 4, 48) > 0
+    want = streamed(this, ids())
+    monkeypatch.setattr(plans, "OUTPUT_BYTES", 0)
+    assert_equal(streamed(this, ids()), want)
 
 
 @pytest.mark.parametrize("rule", ["xavier", "orthogonal"])

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from initscope import draws
+from initscope import plan as plans
 from initscope.construction import build
 from initscope.crew import Task
-from initscope.plan import WORKING, Plan
+from initscope.plan import WORKING, Plan, block_bytes, output_bytes, remembered_layers
 from initscope.profile import Reading
 from initscope.recorder import Recorder
 from initscope.stream import measure
@@ -38,6 +39,7 @@ def cores(request: pytest.FixtureRequest, on_cores: Callable[[int], None]) -> in
 
 
 def peak(this: Plan, tokens: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> int:
+    measure(this, tokens, 0)  # tables of normals are made once
     mode, run, here = LiveBytes(), Task.run, threading.current_thread()
 
     def counted(self: Task[Any]) -> None:
@@ -54,6 +56,7 @@ def test_only_boundary_activations_grow_with_depth(
     cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens = ids(batch=1, length=17)
+    monkeypatch.setattr(plans, "OUTPUT_BYTES", 0)  # what may be kept besides has a test of its own
     shallow, deep = (peak(plan(n_layer=depth), tokens, monkeypatch) for depth in (4, 20))
     boundary = 16 * SMALL["n_embd"] * 4
     readings = 16 * 2500 * 4  # the raw reductions, a few bytes each, and their copies
@@ -62,6 +65,21 @@ def test_only_boundary_activations_grow_with_depth(
     waiting = 0 if cores == 1 else 4 * block
     assert 16 * boundary - waiting <= deep - shallow <= 16 * boundary + readings + waiting
     assert readings + waiting < 16 * block / 2, "a kept block a layer would go unnoticed"
+
+
+def test_kept_outputs_take_no_more_than_the_working_blocks(
+    monkeypatch: pytest.MonkeyPatch, on_cores: Callable[[int], None]
+) -> None:
+    on_cores(1)
+    config, tokens = plan(n_layer=40).config, 16
+    count = remembered_layers(config, 4, tokens)
+    kept = count * output_bytes(config, 4, tokens)
+    assert 0 < count < config.n_layer
+    assert kept <= WORKING * block_bytes(config, 4)
+    batch = ids(batch=1, length=tokens + 1)
+    with_them = peak(plan(n_layer=40), batch, monkeypatch)
+    monkeypatch.setattr(plans, "OUTPUT_BYTES", 0)
+    assert kept / 2 < with_them - peak(plan(n_layer=40), batch, monkeypatch) <= kept
 
 
 @pytest.mark.parametrize("depth", [4, 20])
@@ -77,10 +95,10 @@ def test_each_layer_is_drawn_twice_and_no_more(
 
     monkeypatch.setattr(draws, "generator_seed", counting)
     measure(plan(n_layer=depth), ids(), 0)
-    still_there = range(depth - (1 if cores == 1 else WORKING), depth)  # when backward begins
-    assert {layer for layer, _, _ in drawn} == set(range(-1, depth + 1))
+    still_there = range(depth - cores, depth)  # when backward begins
+    assert {layer for layer, _, _ in drawn} == set(range(-1, depth))
     for (layer, _, _), count in drawn.items():
-        assert count == (1 if layer in {-1, depth, *still_there} else 2), layer
+        assert count == (1 if layer in {-1, *still_there} else 2), layer
 
 
 def test_no_host_sync_before_the_read_out(monkeypatch: pytest.MonkeyPatch) -> None:
