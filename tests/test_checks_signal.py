@@ -33,7 +33,7 @@ def test_overflow_names_the_place_and_the_growth_until_then() -> None:
     assert 20 < deep.layer < 48
     half = finding(measured("overflow in half precision"), "non-finite")
     assert half.message.startswith("the signal overflows float16 at layer ")
-    assert half.message.endswith("the residual variance changes ×4.31 a layer")
+    assert re.search(r"the residual variance changes ×4\.[1-4]\d a layer$", half.message)
     assert half.value == math.inf
 
 
@@ -91,7 +91,7 @@ def test_the_head_that_is_named_would_do() -> None:
     options = Options(seq_len=32, device="cpu", **MODELS["torch"].options)
     profile = initscope.inspect(GPTConfig(**PLAIN), quiet, options)
     logits = profile.select("logits", "forward", "variance").to_numpy()
-    assert np.sqrt(logits) == pytest.approx(1, rel=0.15)
+    assert np.sqrt(logits) == pytest.approx(1, rel=0.2)
 
 
 def test_a_loss_below_that_of_guessing_has_a_sign() -> None:

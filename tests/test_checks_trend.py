@@ -40,8 +40,8 @@ def test_the_whole_interval_decides(value: float, reach: float, status: Status) 
 def test_growth_names_the_numbers_and_their_cause() -> None:
     found = finding(measured("flat"), "depth-exponent")
     assert re.fullmatch(
-        r"the final residual variance goes as n_layer\^\(1\.0\d ± 0\.\d\d\): "
-        r"0\.9\d+ at 2, 1\.9\d at 4, \d\.\d\d at 8 layers; "
+        r"the final residual variance goes as n_layer\^\((?:0\.9|1\.0)\d ± 0\.\d\d\): "
+        r"0\.9\d+ at 2, 1\.[89]\d at 4, \d\.\d\d at 8 layers; "
         r"mlp_down adds 100% of what the blocks add, and its std does not shrink with depth",
         found.message,
     )

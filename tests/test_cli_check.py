@@ -52,7 +52,7 @@ def test_the_exit_code_is_the_answer(cli: Command, code: int, flags: tuple[str, 
 
 
 def test_what_could_not_be_decided_fails_unless_allowed(cli: Command) -> None:
-    one_seed = ("inspect", *TINY, "--rule", "xavier", "--no-remedy", "--json", "open.json")
+    one_seed = ("inspect", *TINY, "--rule", "gpt2", "--no-remedy", "--json", "open.json")
     assert cli(*one_seed).code == 0
     open_question = ("check", "open.json", "--select", "depth-exponent")
     outcome = cli(*open_question)
