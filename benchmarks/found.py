@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from initscope.profile import Profile
 
 Readings = dict[tuple[str, str, str], float]
 
@@ -17,11 +20,26 @@ _DIRECTION = {
 }  # fmt: skip
 
 
-class Taken(NamedTuple):
-    """Readings, and the seconds before the first pass (None where drawing is part of it)."""
+class Judged(NamedTuple):
+    """A profile with its verdict: the result, whose rows the benchmark names as others do."""
 
-    readings: Readings
+    profile: Profile
+    verdict: str
+
+
+class Taken(NamedTuple):
+    """What was found, and the seconds before the first pass (None where drawing is part of it)."""
+
+    found: Readings | Judged
     built: float | None = None
+
+    @property
+    def readings(self) -> Readings:
+        """Readings by place, kind and statistic; none of the contestant's time."""
+        if not isinstance(self.found, Judged):
+            return self.found
+        rows = self.found.profile.table.itertuples(index=False)
+        return {**gather(rows), ("", "verdict", self.found.verdict): 1.0}
 
 
 def kind_of(place: str) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.case import Case
-from benchmarks.found import Readings, Taken, gather, kind_of
+from benchmarks.found import Judged, Readings, Taken, gather, kind_of
 from initscope.construction import Allocation
 from initscope.gpt import GPT
 from initscope.judging import judge
@@ -53,7 +53,7 @@ def step(model: nn.Module, ids: Tensor) -> Tensor:
     return loss
 
 
-Observe = Callable[[GPT, Tensor], Readings]
+Observe = Callable[[GPT, Tensor], Readings | Judged]
 
 
 def whole(observe: Observe) -> Callable[[Case], Taken]:
@@ -136,16 +136,16 @@ def _hook_all(model: GPT, hook: Callable[[str], Callable[..., None]]) -> None:
 # --- initscope ---
 
 
-def resident(model: GPT, ids: Tensor) -> Readings:
+def resident(model: GPT, ids: Tensor) -> Judged:
     """Measure the whole model with initscope's hooks, and judge it."""
     profile = inspect(model, ids, Options(device=str(ids.device), depth_law=False))
-    return {**_found(profile), ("", "verdict", judge(profile).word): 1.0}
+    return Judged(profile, judge(profile).word)
 
 
 def streamed(case: Case) -> Taken:
     """Measure with initscope's streamed engine, all its statistics, and judge them."""
     profile = inspect(case.config, RULE, _options(case))
-    return Taken({**_found(profile), ("", "verdict", judge(profile).word): 1.0})
+    return Taken(Judged(profile, judge(profile).word))
 
 
 def unmeasured(case: Case) -> Taken:

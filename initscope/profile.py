@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from initscope.config import GPTConfig
@@ -81,6 +82,12 @@ class Profile:
     run: Run
     table: pd.DataFrame
 
+    @cached_property
+    def _places(self) -> dict[tuple[int, str, str, str], Any]:
+        """The rows of each statistic: a verdict asks for dozens, of hundreds of thousands."""
+        columns = ["n_layer", "site", "direction", "statistic"]
+        return dict(self.table.groupby(columns, sort=False).indices)  # type: ignore[arg-type]
+
     def select(
         self, site: str, direction: str, statistic: str, *, n_layer: int | None = None
     ) -> pd.DataFrame:
@@ -89,12 +96,8 @@ class Profile:
         ``n_layer`` is the configuration's own depth unless given; the frame is empty where
         nothing was recorded.
         """
-        rows = self.table[
-            (self.table["n_layer"] == (n_layer or self.config.n_layer))
-            & (self.table["site"] == site)
-            & (self.table["direction"] == direction)
-            & (self.table["statistic"] == statistic)
-        ]
+        place = (n_layer or self.config.n_layer, site, direction, statistic)
+        rows = self.table.iloc[self._places.get(place, [])]
         rows = rows.drop_duplicates(["layer", "seed"], keep="last")
         return rows.pivot(index="layer", columns="seed", values="value")
 

@@ -128,7 +128,6 @@ class _BlockStream:
         if self.plan.backward:  # one memory for all: the heap would fragment around many
             self._inputs = x.new_empty(len(layers), *x.shape)
         tokens = math.prod(x.shape[:-1])
-        stay = layers[-2 if self.crew else -1 :]  # backward begins with them
         for layer in layers:
             if self._inputs is not None:
                 self._inputs[layer] = x
@@ -138,9 +137,10 @@ class _BlockStream:
                 self._begin(layer + 1, audit=True)
             with self._probe(block, layer, backward=False), self._noted(block, layer, tokens):
                 x = block(x)
-            if layer not in stay and layer < self._first_kept:
+            if layer < self._first_kept:
                 self._let_go(layer)
             self.plan.progress("forward")
+        self._idle.clear()  # to make room for logits: two blocks are soon drawn anew
         return x
 
     def backward(self, gradient: Tensor) -> Tensor:

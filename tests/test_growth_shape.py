@@ -85,7 +85,10 @@ def test_without_a_norm_the_rate_is_the_gain_s(name: str, rate: float, direction
 
 
 def test_the_source_is_the_branch_that_adds_most() -> None:
-    assert source(measured("flat")) == ("mlp_down", pytest.approx(1.0), None)
+    flat = source(measured("flat"))
+    assert flat is not None
+    assert (flat.site, flat.layer) == ("mlp_down", None)
+    assert flat.share == pytest.approx(1)
     assert source(measured("zero")) is None
     assert source(measured("overflow")) is None
     plain = source(measured("nanogpt"))
