@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from benchmarks.rates import Rates
 from initscope.config import GPTConfig
+from initscope.plan import remembered_layers
 from initscope.sites import Parameter, block_parameters, embedding_parameters, head_parameters
 
 # The matrices of a block, those together that read the same input.
@@ -39,12 +40,13 @@ def once(config: GPTConfig, tokens: int) -> Work:
 def streamed(config: GPTConfig, tokens: int) -> Work:
     """Count what an engine cannot do without that holds one block's weights at a time.
 
-    Every block but the last is drawn again on the way back and, as only its input was kept, run
-    forward again, but for its last product, whose output nobody reads.
+    Every block but the last is drawn again on the way back and run forward again, but for its
+    last product, whose output nobody reads, and in some layers for the others, whose were kept.
     """
     least, (blocks, _) = once(config, tokens), _drawn(config)
     unread = 2.0 * tokens * config.n_layer * config.n_embd * config.d_ff
-    again = _matrices(config, tokens) + _attention(config, tokens) - unread
+    unknown = 1 - remembered_layers(config, 4, tokens) / config.n_layer
+    again = (_matrices(config, tokens) - unread) * unknown + _attention(config, tokens)
     second = 4 * blocks * (config.n_layer - 1) / config.n_layer
     return Work(least.drawn + second, least.flops + again)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from initscope.positions import per_query_head
 
-MAX_QUERIES = 128  # rows of the attention matrix looked at; evenly spaced
+MAX_QUERIES = 256  # rows of the attention matrix looked at; evenly spaced
 # Entries reduced at a time. A core's cache holds a piece and its square, and the allocator keeps
 # memory of this size: larger temporaries are returned to the system and faulted in anew.
 PIECE = {"cpu": 1 << 18}

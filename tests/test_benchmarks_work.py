@@ -14,6 +14,7 @@ from benchmarks.child import OK, Limits, Outcome
 from benchmarks.fitting import exponent, line
 from benchmarks.rates import Rates, rates
 from benchmarks.work import Work, once, streamed
+from initscope import plan
 
 VOCABULARY = 61
 
@@ -57,12 +58,16 @@ def test_work_is_that_of_a_model_counted_by_hand() -> None:
     assert work.flops == products + norms + head
 
 
-def test_one_block_at_a_time_is_drawn_and_run_again_but_for_the_last() -> None:
+def test_one_block_at_a_time_is_drawn_again_and_run_again_but_for_the_last_product(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     config = Cell(4, 64, 16).config(vocab_size=32)
     least, again = once(config, 16), streamed(config, 16)
-    block = 12 * 64 * 64 + 2 * 64
+    block, attention = 12 * 64 * 64 + 2 * 64, 4 * 2 * 16**2 * 64
     assert again.drawn - least.drawn == 4 * 3 * block
-    assert again.flops > least.flops
+    assert again.flops - least.flops == attention  # all outputs of this little are kept
+    monkeypatch.setattr(plan, "OUTPUT_BYTES", 0)
+    assert streamed(config, 16).flops - least.flops == attention + 4 * 2 * 16 * 8 * 64**2
 
 
 def test_a_bound_adds_drawing_and_products() -> None:

@@ -82,10 +82,9 @@ def test_kept_outputs_take_no_more_than_the_working_blocks(
     assert kept / 2 < with_them - peak(plan(n_layer=40), batch, monkeypatch) <= kept
 
 
+@pytest.mark.usefixtures("cores")
 @pytest.mark.parametrize("depth", [4, 20])
-def test_each_layer_is_drawn_twice_and_no_more(
-    depth: int, cores: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_layer_is_drawn_twice_and_no_more(depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: Counter[tuple[int, str, int]] = Counter()
     seed_of = draws.generator_seed
 
@@ -97,7 +96,7 @@ def test_each_layer_is_drawn_twice_and_no_more(
     measure(plan(n_layer=depth), ids(), 0)
     assert {layer for layer, _, _ in drawn} == set(range(-1, depth))
     for (layer, _, _), count in drawn.items():
-        assert count == (1 if layer in {-1} else 2), layer
+        assert count == (1 if layer == -1 else 2), layer
 
 
 def test_no_host_sync_before_the_read_out(monkeypatch: pytest.MonkeyPatch) -> None:
