@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from initscope.config import GPTConfig
+from initscope.crew import Crew
 from initscope.positions import per_query_head, rotate, sinusoids, with_distance
 from initscope.recall import Outputs, Recalled, told, unread
 from initscope.rules.core import Multipliers
@@ -95,9 +96,13 @@ class Block(nn.Module):
         self.multipliers = multipliers
         self.attend.scale = multipliers.attention / math.sqrt(self.config.head_size)
 
-    def for_gradient(self, known: Outputs) -> AbstractContextManager[None]:
+    def for_signal(self, crew: Crew) -> AbstractContextManager[None]:
+        """Run the block without gradients, its products shared with a crew."""
+        return told(self, crew, {}, frozenset())
+
+    def for_gradient(self, crew: Crew, known: Outputs) -> AbstractContextManager[None]:
         """Run the block for its gradient: what is known, or only its output needs, is left out."""
-        return told(self, known, unread(self.config))
+        return told(self, crew, known, unread(self.config))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map the stream (B, T, C) to the stream one block later."""

@@ -25,7 +25,7 @@ from initscope.sites import (
 WORKING = 3  # blocks that a crew works on at once
 WORKING_BYTES = 1 << 30  # what they may take; larger ones are busy enough one at a time
 
-OUTPUT_BYTES = 128 << 20  # of linear maps' outputs kept for backward, beside the boundaries
+OUTPUT_BYTES = 144 << 20  # of linear maps' outputs kept for backward, beside the boundaries
 
 Progress = Callable[[str], None]
 Finish = Callable[[], None]

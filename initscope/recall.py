@@ -10,12 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from initscope.config import GPTConfig
+from initscope.crew import Crew
+
+PARTS = 4  # of a product
+PART = 512  # columns at least: smaller products are slower ones
 
 Outputs = dict[str, Tensor]  # of a block's linear maps, by their names
 
@@ -24,29 +29,64 @@ class _Known(torch.autograd.Function):
     """A linear map whose output is known, or is read by nobody: only its gradient is computed."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, known: Tensor | None) -> Tensor:  # noqa: ANN401 - as torch has it
-        """x: (B, T, fan_in), weight: (fan_out, fan_in) -> (B, T, fan_out), zeros if not known."""
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        x: Tensor,
+        weight: Tensor,
+        known: Tensor | None,
+        crew: Crew,
+    ) -> Tensor:
         ctx.save_for_backward(weight)
+        ctx.crew = crew
         return x.new_zeros(*x.shape[:-1], len(weight)) if known is None else known.detach()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # noqa: ANN401
         """Return the gradient of x alone."""
         (weight,) = ctx.saved_tensors
-        return gradient @ weight, None, None
+        return product(gradient, weight, ctx.crew), None, None, None
+
+
+def product(x: Tensor, matrix: Tensor, crew: Crew) -> Tensor:
+    """Multiply x (B, T, K) by a matrix (K, N), cut into parts that a crew may take over.
+
+    The signal's way is longer than what lies beside it: a crew that has nothing else to do helps.
+    It is cut alike without one, so that nobody changes a bit.
+    """
+    rows, columns = x.flatten(0, -2), matrix.shape[1]
+    out = x.new_empty(len(rows), columns)
+    width = max(PART, -(-columns // PARTS))
+
+    def part(first: int) -> None:
+        here = slice(first, first + width)
+        torch.mm(rows, matrix[:, here], out=out[:, here])
+
+    crew.wait([crew.submit(partial(part, first)) for first in range(0, columns, width)])
+    return out.view(*x.shape[:-1], columns)
 
 
 class Recalled(nn.Linear):
-    """A linear map of a block, whose output may be ``known``, or ``unread`` in backward."""
+    """A linear map of a block that may share its work with a ``crew``.
+
+    Its output may be ``known``, or ``unread`` in backward; its weight has no gradient then.
+    """
 
     known: Tensor | None = None
     unread = False
+    crew: Crew | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, T, fan_in) -> (B, T, fan_out)."""
-        if self.known is None and not self.unread:
+        if self.crew is None:
             return super().forward(x)
-        return _Known.apply(x, self.weight, self.known)
+        known = self.known
+        if known is None and not self.unread:
+            known = product(x.detach(), self.weight.T, self.crew)
+            known = known if self.bias is None else known.add_(self.bias)
+        if not torch.is_grad_enabled():
+            assert known is not None, "what nobody reads is for the gradient alone"
+            return known
+        return _Known.apply(x, self.weight, known, self.crew)
 
 
 def unread(config: GPTConfig) -> frozenset[str]:
@@ -79,13 +119,15 @@ def noted(block: nn.Module, outputs: Outputs, besides: frozenset[str]) -> Iterat
 
 
 @contextmanager
-def told(block: nn.Module, outputs: Outputs, nobody_reads: frozenset[str]) -> Iterator[None]:
-    """Tell a block's linear maps which outputs are known, and which are not needed."""
+def told(
+    block: nn.Module, crew: Crew, outputs: Outputs, nobody_reads: frozenset[str]
+) -> Iterator[None]:
+    """Tell a block's linear maps who helps, which outputs are known, and which are not needed."""
     parts = recalled(block)
     for name, part in parts.items():
-        part.known, part.unread = outputs.get(name), name in nobody_reads
+        part.crew, part.known, part.unread = crew, outputs.get(name), name in nobody_reads
     try:
         yield
     finally:
         for part in parts.values():
-            part.known, part.unread = None, False
+            part.crew, part.known, part.unread = None, None, False

@@ -135,7 +135,11 @@ class _BlockStream:
             block = self._block(layer, audit=True)
             if self.crew:
                 self._begin(layer + 1, audit=True)
-            with self._probe(block, layer, backward=False), self._noted(block, layer, tokens):
+            probe, noting = (
+                self._probe(block, layer, backward=False),
+                self._noted(block, layer, tokens),
+            )
+            with probe, noting, block.for_signal(self.crew):
                 x = block(x)
             if layer < self._first_kept:
                 self._let_go(layer)
@@ -171,7 +175,7 @@ class _BlockStream:
 
         def job() -> _Recomputed:
             probe = self._probe(block, layer, backward=True)
-            with probe, block.for_gradient(known), torch.enable_grad():
+            with probe, block.for_gradient(self.crew, known), torch.enable_grad():
                 return _Recomputed(x, block(x))
 
         return self.crew.submit(job, first=True)  # the next turn waits for it
