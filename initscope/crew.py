@@ -108,6 +108,18 @@ class Crew:
         for task in tasks:
             task.result()
 
+    def share(self, jobs: Sequence[Callable[[], None]]) -> None:
+        """Do jobs, parts of which a crew that has nothing else to do takes over.
+
+        A caller that may not run the crew's jobs does them all: the crew's own jobs share too, and
+        would wait for themselves.
+        """
+        if self._helps:
+            self.wait([self.submit(job) for job in jobs])
+        else:
+            for job in jobs:
+                job()
+
     def catch_up(self) -> None:
         """Wait for the jobs given before the last call of this, which so bounds what is open."""
         self.wait(self._open[: self._mark])

@@ -1,4 +1,4 @@
-"""Outputs of linear maps that forward keeps for backward: they need not be computed again.
+"""A block's linear maps: shared with idle cores, and not computed again where that is known.
 
 A block is recomputed on the way back. The products of its weights are most of that work, and
 their outputs are small beside the weights: a mebibyte kept spares about eight times what it
@@ -48,11 +48,13 @@ class _Known(torch.autograd.Function):
 
 
 def product(x: Tensor, matrix: Tensor, crew: Crew) -> Tensor:
-    """Multiply x (B, T, K) by a matrix (K, N), cut into parts that a crew may take over.
+    """Multiply x (B, T, K) by a matrix (K, N), on the CPU in parts that a crew may take over.
 
     The signal's way is longer than what lies beside it: a crew that has nothing else to do helps.
     It is cut alike without one, so that nobody changes a bit.
     """
+    if x.device.type != "cpu":
+        return x @ matrix
     rows, columns = x.flatten(0, -2), matrix.shape[1]
     out = x.new_empty(len(rows), columns)
     width = max(PART, -(-columns // PARTS))
@@ -61,7 +63,7 @@ def product(x: Tensor, matrix: Tensor, crew: Crew) -> Tensor:
         here = slice(first, first + width)
         torch.mm(rows, matrix[:, here], out=out[:, here])
 
-    crew.wait([crew.submit(partial(part, first)) for first in range(0, columns, width)])
+    crew.share([partial(part, first) for first in range(0, columns, width)])
     return out.view(*x.shape[:-1], columns)
 
 
@@ -82,7 +84,7 @@ class Recalled(nn.Linear):
         known = self.known
         if known is None and not self.unread:
             known = product(x.detach(), self.weight.T, self.crew)
-            known = known if self.bias is None else known.add_(self.bias)
+            known = known if self.bias is None else known + self.bias
         if not torch.is_grad_enabled():
             assert known is not None, "what nobody reads is for the gradient alone"
             return known

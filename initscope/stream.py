@@ -84,7 +84,7 @@ class _BlockStream:
         return block.requires_grad_(requires_grad=False)
 
     def _let_go(self, layer: int) -> None:
-        """Take back a block whose weights are not needed any more; what was kept goes."""
+        """Take back a working block, whose weights are not needed any more; a kept one goes."""
         block = self._there.pop(layer)
         if layer < self._first_kept:
             self._idle.append(block)
@@ -135,11 +135,8 @@ class _BlockStream:
             block = self._block(layer, audit=True)
             if self.crew:
                 self._begin(layer + 1, audit=True)
-            probe, noting = (
-                self._probe(block, layer, backward=False),
-                self._noted(block, layer, tokens),
-            )
-            with probe, noting, block.for_signal(self.crew):
+            noting = self._noted(block, layer, tokens)
+            with self._probe(block, layer, backward=False), noting, block.for_signal(self.crew):
                 x = block(x)
             if layer < self._first_kept:
                 self._let_go(layer)
