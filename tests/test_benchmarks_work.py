@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import large, roof, rules, scaling, worker
+from benchmarks import draws, large, roof, rules, scaling, worker
 from benchmarks.case import Case, Cell
 from benchmarks.child import OK, Limits, Outcome
 from benchmarks.fitting import exponent, line
@@ -72,6 +72,16 @@ def test_one_block_at_a_time_is_drawn_again_and_run_again_but_for_the_last_produ
 
 def test_a_bound_adds_drawing_and_products() -> None:
     assert Work(drawn=8.0, flops=30.0).seconds(Rates(drawn=4.0, flops=10.0)) == 5.0
+
+
+def test_generators_are_timed_beside_each_other(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(draws, "CHUNKS", 1)
+    draws.main(["--rounds", "1"])
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in draws.GENERATORS)
+    assert "1.00" in shown
 
 
 def test_rates_are_measured() -> None:
