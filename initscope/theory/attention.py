@@ -139,7 +139,7 @@ class Attention:
         scale = layer.factors.attention**2
         v = self._values(gradient, mixed)
         scale *= 1 + mixed.alike[1]  # keys and values are apart together
-        q = scale * gradient * self._query(mixed)
+        q = scale * gradient * self.queries(mixed)
         k = np.zeros_like(v)
         k[0] = scale * self._keys(gradient[0], mixed)
         if mixed.inverse is not None:
@@ -170,7 +170,7 @@ class Attention:
         alone[0] = one
         return pack(smooth + off[:, at.upper[:, :-1]], alone)
 
-    def _query(self, mixed: Mixed) -> Array:
+    def queries(self, mixed: Mixed) -> Array:
         """Σ_jk a_tj a_sk cov(v_j, v_k) k_j·k_k, which multiplies the gradient at the queries."""
         at, factor = self.batch.at, mixed.between.copy()
         far = at.attend * mixed.far_key * mixed.far_value
@@ -180,15 +180,19 @@ class Attention:
     def _keys(self, gradient: Array, mixed: Mixed) -> Array:
         """Gradient at the keys of one sequence (P, P + 1), up to the attention multiplier."""
         at = self.batch.at
-        query = mixed.query[0] * 1.0
-        if self.rotation is not None:
-            query[:, :-1] *= self.rotation
-        flow = gradient * query * (mixed.contrast * at.seen[at.upper])
+        flow = gradient * self.turned_query(mixed) * (mixed.contrast * at.seen[at.upper])
         # Of each query's keys what one gets the others together lose.
         far = mixed.uneven * mixed.far_value[at.lower]
         one = at_key(at, flow, far)
         others = at_key(at, flow / np.maximum(at.seen[at.lower] - 1, 0.5), far)
         return np.column_stack([-others[at.upper[:, :-1]], one])
+
+    def turned_query(self, mixed: Mixed) -> Array:
+        """Queries' kernel as a key that both meet sees it (P, P + 1)."""
+        query = mixed.query[0] * 1.0
+        if self.rotation is not None:
+            query[:, :-1] *= self.rotation
+        return query
 
     def entropy(self, mixed: Mixed) -> float:
         """Mean entropy of the rows that see more than one key, over ln(keys)."""

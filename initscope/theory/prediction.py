@@ -17,7 +17,7 @@ from initscope.rules import config_for, get_rule
 from initscope.rules.core import Rule
 from initscope.rules.variants import zeros_perturbed
 from initscope.sites import embedding_parameters, head_parameters
-from initscope.theory import coverage, recursion, retrace
+from initscope.theory import coverage, recursion, retrace, tangents
 from initscope.theory.block import Block
 from initscope.theory.ends import Ends
 from initscope.theory.gains import Gains
@@ -186,8 +186,9 @@ class _Depth:
             return None
         rough = end.moves.relative(self.block.size(end.kernel))
         gradient = self.ends.back(at_head, loss, rough)
-        way = self.ends.way(end, gradient, loss, self.block.common(end))
-        for found in retrace.backward(self.block, gone.steps, gradient, way):
+        way = self.ends.way(end, loss, self.block.common(end))
+        gone_back = list(retrace.backward(self.block, gone.steps, gradient, way))
+        for found in tangents.scattered(self.block, gone_back, gradient, way.repeats):
             record_gradients(self.series, self.block, found)
             gradient, way = found.gradients.pre, found.gradients.way
         record_ends(self.series, self.ends, loss, gradient)
