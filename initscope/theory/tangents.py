@@ -83,16 +83,19 @@ class Tangents:
 
     def through(self, found: Return, blocks: float) -> None:
         """Carry all through a block, and others alike."""
-        gradients = found.gradients
-        first, second = gradients.met
-        before = self._even(self.kernels, gradients.pre)
-        mid = self._mid(before, found)
-        after = mid * _ratio(gradients.mid, gradients.post)
-        after += before * _ratio(first.beside, gradients.post)
+        before = self._even(self.kernels, found.gradients.pre)
+        mid, after = self.carried(before, found)
+        first, second = found.gradients.met
         added = self.drawn(before, first) + self.drawn(mid, second)
         self.scatter = self.scatter + blocks * added
-        turned = self._even(after, gradients.post) - before
+        turned = self._even(after, found.gradients.post) - before
         self.kernels = before + blocks * turned
+
+    def carried(self, tangents: Array, found: Return) -> tuple[Array, Array]:
+        """Carry tangents to where the MLP meets the skip, and to the block's end."""
+        gradients, mid = found.gradients, self._mid(tangents, found)
+        beside = tangents * _ratio(gradients.met[0].beside, gradients.post)
+        return mid, mid * _ratio(gradients.mid, gradients.post) + beside
 
     def _mid(self, tangents: Array, found: Return) -> Array:
         """Carry tangents from a block's start to between attention and MLP."""
