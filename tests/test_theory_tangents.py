@@ -147,12 +147,14 @@ def packed(matrix: Array) -> Array:
 def test_gradients_that_gather_in_one_token_scatter_as_tangents_hear_them() -> None:
     mean, pairs = causal_mean(), batch(1, TOKENS)
     tangents = Tangents(Block(config_for("xavier", n_layer=1, n_embd=WIDTH), pairs))
-    at_end = g = np.eye(TOKENS)
+    at_end: Array = np.eye(TOKENS)
+    g: Array = at_end
     met = []
     for _ in range(LAYERS):
         met.append(Met(packed(g), packed(PASSED * mean.T @ g @ mean), 0 * packed(g), 0.0, 0.0, 0.0))
         g = g + PASSED * mean.T @ g @ mean
-    b, heard_there, share_alone = np.eye(TOKENS), 0.0, 0.0
+    b: Array = np.eye(TOKENS)
+    heard_there, share_alone = 0.0, 0.0
     for one in reversed(met):
         heard_there += tangents.drawn(packed(b), one)[0]
         share_alone += tangents.drawn(packed(np.eye(TOKENS)), one)[0]
