@@ -158,7 +158,7 @@ def test_gradients_that_gather_in_one_token_scatter_as_tangents_hear_them() -> N
     for one in reversed(met):
         heard_there += tangents.drawn(packed(b), one)[0]
         share_alone += tangents.drawn(packed(np.eye(TOKENS)), one)[0]
-        b = b + PASSED * mean @ b @ mean.T
+        b = np.asarray(b + PASSED * mean @ b @ mean.T)
     tangents.kernels, tangents.scatter = packed(b), np.array([heard_there])
     said = tangents.ended(packed(at_end), 0.0)[0]
     draws = 3000

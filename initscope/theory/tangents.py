@@ -72,7 +72,8 @@ class Tangents:
     def __init__(self, block: Block) -> None:
         self.block, self.batch = block, block.batch
         size = len(self.batch.at.start)
-        self.kernels, self.scatter = np.zeros((0, size, size + 1)), np.zeros(0)
+        self.kernels: Array = np.zeros((0, size, size + 1))
+        self.scatter: Array = np.zeros(0)
 
     def leave(self) -> None:
         """Send off tangents from here."""
