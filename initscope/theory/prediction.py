@@ -97,7 +97,7 @@ class _Ids:
     ) -> None:
         shallow = config.at_depth(min(config.n_layer, DEPTH_OF_IDS))
         low, high = (
-            _Depth(shallow, rule, options, STREAM, one).table()
+            _Depth(shallow, rule, options, STREAM, one, scatter=False).table()
             for one in (Matches.mean(found), Matches.above(found))
         )
         self.place: dict[str, Array] = {}
@@ -142,12 +142,19 @@ def _run(config: GPTConfig, options: Options, remark: str) -> Run:
 
 
 class _Depth:
-    """The prediction for one depth: of all sites, or of some."""
+    """The prediction for one depth: of all sites or some, with the maps' part of scatter or not."""
 
     def __init__(
-        self, config: GPTConfig, rule: Rule, options: Options, only: frozenset[str], found: Matches
+        self,
+        config: GPTConfig,
+        rule: Rule,
+        options: Options,
+        only: frozenset[str],
+        found: Matches,
+        *,
+        scatter: bool = True,
     ) -> None:
-        self.config, self.rule = config, rule
+        self.config, self.rule, self.scatter = config, rule, scatter
         self.series = Series(config.n_layer, only)
         pairs = batch(options.batch, options.length(config))
         self.gains, self.block = Gains(config, rule), Block(config, pairs)
@@ -187,8 +194,10 @@ class _Depth:
         rough = end.moves.relative(self.block.size(end.kernel))
         gradient = self.ends.back(at_head, loss, rough)
         way = self.ends.way(end, loss, self.block.common(end))
-        gone_back = list(retrace.backward(self.block, gone.steps, gradient, way))
-        for found in tangents.scattered(self.block, gone_back, gradient, way.repeats):
+        returned = list(retrace.backward(self.block, gone.steps, gradient, way))
+        if self.scatter:
+            returned = list(tangents.scattered(self.block, returned, gradient, way.repeats))
+        for found in returned:
             record_gradients(self.series, self.block, found)
             gradient, way = found.gradients.pre, found.gradients.way
         record_ends(self.series, self.ends, loss, gradient)
