@@ -133,7 +133,7 @@ def test_sharp_attention_of_a_narrow_model_adds_what_is_said() -> None:
     config = config_for("kaiming", n_layer=1, n_embd=48, n_head=4, vocab_size=256)
     found = initscope.inspect(config, "kaiming", options).select("attn", "forward", "second_moment")
     said = predict(config, "kaiming", options).select("attn", "forward", "second_moment")
-    ratio = found.to_numpy()[0] / float(said.iloc[0, 0])
+    ratio = found.to_numpy()[0] / said.to_numpy()[0, 0]
     assert ratio.mean() == pytest.approx(1, abs=3 * ratio.std(ddof=1) / math.sqrt(seeds))
 
 
