@@ -125,6 +125,18 @@ def test_pairs_of_two_sequences_count(statistic: str) -> None:
     assert three < 0.7 * one  # gradients of different sequences hardly add up
 
 
+def test_sharp_attention_of_a_narrow_model_adds_what_is_said() -> None:
+    seeds = 150
+    options = Options(
+        seeds=seeds, seq_len=32, device="cpu", depth_law=False, forward_only=True, tokens="uniform"
+    )
+    config = config_for("kaiming", n_layer=1, n_embd=48, n_head=4, vocab_size=256)
+    found = initscope.inspect(config, "kaiming", options).select("attn", "forward", "second_moment")
+    said = predict(config, "kaiming", options).select("attn", "forward", "second_moment")
+    ratio = found.to_numpy()[0] / said.to_numpy()[0, 0]
+    assert ratio.mean() == pytest.approx(1, abs=3 * ratio.std(ddof=1) / math.sqrt(seeds))
+
+
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 def test_single_seeds_lie_in_the_band(direction: str) -> None:
     inside = []

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from initscope.theory.keys import weighed
+from initscope.theory.keys import together, weighed
 from initscope.theory.positions import positions
 from initscope.theory.softmax import responses, softmax
 
@@ -26,19 +26,6 @@ def weights(deviations: Array, seed: int) -> tuple[Array, Array]:
 
 
 @pytest.mark.parametrize("tau", [0.3, 1.0, 2.0])
-def test_a_direction_that_all_keys_know_shifts_the_mean(tau: float) -> None:
-    logits, a = weights(np.full(KEYS, tau), 1)
-    shifted = (a * logits).sum(axis=1) ** 2 / tau**2 - (a**2).sum(axis=1)
-    taus = [float(x) for x in np.arange(0.0, 4.0, 0.05)]
-    found = responses(np.array([float(KEYS)]), taus)[0][0]
-    said = float(np.interp(tau, taus, found)) * tau**2
-    # The difference quotient over the table errs by its step squared.
-    assert said == pytest.approx(
-        shifted.mean(), abs=5 * shifted.std() / math.sqrt(DRAWS) + 0.01 * tau**2
-    )
-
-
-@pytest.mark.parametrize("tau", [0.3, 1.0, 2.0])
 def test_a_key_whose_logit_varies_more_weighs_more(tau: float) -> None:
     more = 0.2  # relative, of one key's variance
     deviations = np.full(KEYS, tau)
@@ -46,11 +33,31 @@ def test_a_key_whose_logit_varies_more_weighs_more(tau: float) -> None:
     a = weights(deviations, 2)[1]
     # Each key's, beside the mean of the others: the change in one variance alone.
     mean, square = (np.log(x[:, 0].mean() / x[:, 1:].mean()) for x in (a, a**2))
-    _, weight, squares = (x[0, -1] for x in responses(np.array([float(KEYS)]), [0.0, tau / 2, tau]))
+    weight, squares = (x[0, -1] for x in responses(np.array([float(KEYS)]), [0.0, tau / 2, tau]))
     change = more * tau**2
     noise = 5 * max(x[:, 0].std() / x[:, 0].mean() for x in (a, a**2)) / math.sqrt(DRAWS)
     assert mean == pytest.approx(weight * change / 2, abs=noise + change * more)
     assert square == pytest.approx(2 * squares * change, abs=noise + 2 * change * more)
+
+
+def test_what_two_keys_share_by_their_positions_is_without_each_itself() -> None:
+    """Σ_{j≠k} a_j a_k of doubly centred products, over matrices of tokens."""
+    at, random = positions(5), np.random.default_rng(3)  # bins of one position each
+    v, k = random.normal(size=(2, 5, 5))
+    v, k = v + v.T, k + k.T
+    found = together(v[None], k[None], at.attend, at)[0]
+    for t in range(1, 5):
+        for s in range(1, 5):
+            seen = np.ix_(range(t + 1), range(s + 1))
+            product = centred(v[seen]) * centred(k[seen])
+            apart = product.sum() - np.trace(product)
+            pairs = product.size - min(product.shape)
+            assert found[t, s] == pytest.approx(apart / pairs)
+
+
+def centred(x: Array) -> Array:
+    """Take away the means over rows and over columns."""
+    return x - x.mean(axis=0) - x.mean(axis=1)[:, None] + x.mean()
 
 
 def test_weights_of_keys_alike_are_uniform_and_of_others_add_up() -> None:

@@ -7,8 +7,16 @@ import math
 import numpy as np
 import pytest
 
+from initscope.theory.keys import contrasted
 from initscope.theory.positions import positions
-from initscope.theory.softmax import contrast, entropy, log_normaliser, participation, softmax
+from initscope.theory.softmax import (
+    contrast,
+    entropy,
+    log_normaliser,
+    participation,
+    softmax,
+    together,
+)  # fmt: skip
 
 CASES = [(1, 1.0), (2, 0.5), (32, 1.0), (256, 2.0), (300, 4.0), (64, 0.0)]
 
@@ -28,6 +36,43 @@ def test_integrals_are_means_over_drawn_softmaxes(count: int, tau: float) -> Non
     ):
         error = drawn.std() / math.sqrt(len(drawn)) + 1e-9
         assert abs(drawn.mean() - float(value)) < 4.5 * error
+
+
+@pytest.mark.parametrize(("count", "tau"), [(1, 1.0), (2, 0.5), (32, 1.0), (256, 2.0), (300, 4.0)])
+def test_two_keys_shift_a_mean_together(count: int, tau: float) -> None:
+    along = np.random.default_rng(count).normal(size=(8000, count))
+    a = np.exp(tau * along)
+    a /= a.sum(axis=1, keepdims=True)
+    two, three, four = ((a**power).sum(axis=1) for power in (2, 3, 4))
+    shift = ((a * along).sum(axis=1) ** 2 - (a**2 * along**2).sum(axis=1)) / tau**2
+    back = 1 - two - 2 * (two - three) + 2 * (two**2 - four)
+    for drawn, value in zip((shift, back), together(np.array([count]), [tau]), strict=True):
+        error = drawn.std() / math.sqrt(len(drawn)) + 1e-9
+        assert abs(drawn.mean() - float(value[0, 0])) < 4.5 * error
+
+
+@pytest.mark.parametrize(
+    ("cosine", "off"), [(0.0, 0.0), (0.5, 0.15), (0.9, 0.15)]
+)  # between is taken linear
+@pytest.mark.parametrize("tau", [0.3, 2.0])
+def test_two_queries_pass_back_less_of_what_their_weights_share(
+    tau: float, cosine: float, off: float
+) -> None:
+    """E tr JJ' of two softmaxes' Jacobians diag(a) - aaᵀ, over keys 1 to 5 and 1 to 8."""
+    at, random = positions(8), np.random.default_rng(5)
+    logits = random.normal(size=(2, 60_000, 8)) * tau
+    logits[1] = cosine * logits[0] + math.sqrt(1 - cosine**2) * logits[1]
+    a, b = np.exp(logits)
+    a[:, 5:] = 0
+    a, b = (one / one.sum(axis=1, keepdims=True) for one in (a, b))
+    both = (a * b).sum(axis=1)
+    drawn = both - (a**2 * b + a * b**2).sum(axis=1) + both**2
+    own = participation(at.seen, tau)
+    cosines = np.full((len(own), len(own) + 1), cosine)
+    said = both.mean() * contrasted(at, own, contrast(at.seen, tau), cosines)[4, -2]
+    assert at.seen[[4, -1]] == pytest.approx([5, 8], abs=0.6)
+    sampling = 4 * drawn.std() / math.sqrt(len(drawn))
+    assert drawn.mean() == pytest.approx(said, rel=off, abs=sampling)
 
 
 def test_small_logits_give_the_log_normal_form() -> None:

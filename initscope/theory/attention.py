@@ -12,7 +12,7 @@ import numpy.typing as npt
 from initscope.config import GPTConfig
 from initscope.theory.gains import Layer
 from initscope.theory.kernels import Batch, outer, own, pack
-from initscope.theory.keys import at_key, diagonal, distance, together, weighed
+from initscope.theory.keys import at_key, contrasted, diagonal, distance, together, weighed
 from initscope.theory.softmax import softmax
 
 Array = npt.NDArray[np.floating[Any]]
@@ -82,24 +82,26 @@ class Attention:
         apart_key = (at.attend * far_key).sum(axis=1)
         square = np.maximum(scale * query[0] * apart_key[at.lower], 0.0)
         table, logit = softmax(tuple(at.seen)), np.sqrt(square[:, -1])
-        tilt, mean, squares = table.responses(logit)
-        attend, uneven = weighed(at, far_key, apart_key, scale * query[0], (mean, squares))
+        attend, uneven = weighed(at, far_key, apart_key, scale * query[0], table.responses(logit))
         far_value = distance(attend, own(v), v[0, :, :-1])
         apart_value = (attend * far_value).sum(axis=1)
         seen = at.seen[at.lower] / at.seen[at.upper]
         spread = self._spread(alike[0])
         common = seen * table.average(at.lower, square, spread * outer(logit))
-        contrast = common * (1 - 1 / at.seen[at.lower])
         either = (np.sqrt(square[:, -1] * (1 + sign * spread)) for sign in (-1, 1))
-        contrast[:, -1] = np.mean([table.contrast(tau) for tau in either], axis=0)
+        one = np.mean([table.contrast(tau) for tau in either], axis=0)
+        contrast = common * contrasted(
+            at, common[:, -1], one, square / outer(np.maximum(logit, 1e-150))
+        )
         mixed = self._average(v, common, attend, uneven)
-        between = together(v[..., :-1], turned, attend)
+        between = together(v[..., :-1], turned, attend, at)
         between += alike[0] * outer(np.sqrt(apart_key * apart_value))
+        shift, back = table.together(logit)
         # A query tilts its weights towards keys along it, and so moves the mean it takes.
-        mixed += scale * query * between * outer(np.sqrt(tilt))
+        mixed += scale * query * between * outer(np.sqrt(shift))
         return Mixed(
             q, k, v, mixed, query, logit, common, contrast, far_key, far_value,
-            inverse, alike, attend, uneven, between,
+            inverse, alike, attend, uneven, between * outer(np.sqrt(back)),
         )  # fmt: skip
 
     def _spread(self, alike: float) -> float:
@@ -139,7 +141,7 @@ class Attention:
         scale = layer.factors.attention**2
         v = self._values(gradient, mixed)
         scale *= 1 + mixed.alike[1]  # keys and values are apart together
-        q = scale * gradient * self._query(mixed)
+        q = scale * gradient * self.queries(mixed)
         k = np.zeros_like(v)
         k[0] = scale * self._keys(gradient[0], mixed)
         if mixed.inverse is not None:
@@ -170,7 +172,7 @@ class Attention:
         alone[0] = one
         return pack(smooth + off[:, at.upper[:, :-1]], alone)
 
-    def _query(self, mixed: Mixed) -> Array:
+    def queries(self, mixed: Mixed) -> Array:
         """Σ_jk a_tj a_sk cov(v_j, v_k) k_j·k_k, which multiplies the gradient at the queries."""
         at, factor = self.batch.at, mixed.between.copy()
         far = at.attend * mixed.far_key * mixed.far_value
@@ -180,15 +182,19 @@ class Attention:
     def _keys(self, gradient: Array, mixed: Mixed) -> Array:
         """Gradient at the keys of one sequence (P, P + 1), up to the attention multiplier."""
         at = self.batch.at
-        query = mixed.query[0] * 1.0
-        if self.rotation is not None:
-            query[:, :-1] *= self.rotation
-        flow = gradient * query * (mixed.contrast * at.seen[at.upper])
+        flow = gradient * self.turned_query(mixed) * (mixed.contrast * at.seen[at.upper])
         # Of each query's keys what one gets the others together lose.
         far = mixed.uneven * mixed.far_value[at.lower]
         one = at_key(at, flow, far)
         others = at_key(at, flow / np.maximum(at.seen[at.lower] - 1, 0.5), far)
         return np.column_stack([-others[at.upper[:, :-1]], one])
+
+    def turned_query(self, mixed: Mixed) -> Array:
+        """Queries' kernel as a key that both meet sees it (P, P + 1)."""
+        query = mixed.query[0] * 1.0
+        if self.rotation is not None:
+            query[:, :-1] *= self.rotation
+        return query
 
     def entropy(self, mixed: Mixed) -> float:
         """Mean entropy of the rows that see more than one key, over ln(keys)."""

@@ -192,6 +192,9 @@ class Block:
         moves = stream.moves.after(before, gain, skip).plus(drawn.scaled(scale))
         # The sum of normal features is one, with the sum's kernel.
         moves = moves.plus(wishart(after, width)).plus(wishart(before, width).scaled(skip), -1.0)
+        # So are pairs that are more alike than most, in the square of which those have a part.
+        alike = moves.apart - skip**2 * stream.moves.apart
+        moves = moves._replace(square=moves.square + width * alike)
         whole = Stream(total, moves, abs(factors[0]) * stream.mean)
         if self.config.norm == "post":
             relative, drift = moves.relative(after), self.common(whole)

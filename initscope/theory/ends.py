@@ -159,7 +159,7 @@ class Ends:
         passed = self.norm.backward(gradient, loss.normed, self.gain)
         return passed * (1 + rough)
 
-    def way(self, end: Stream, gradient: Array, loss: Loss, common: float) -> Way:
+    def way(self, end: Stream, loss: Loss, common: float) -> Way:
         """Return how the gradient comes to the last block's end: the final norm divides it.
 
         ``common`` is the relative variance of the stream's mean square over all tokens.
@@ -167,7 +167,6 @@ class Ends:
         square, within = self.batch.mean(end.kernel), self.matches.within
         alike = (1 - loss.taken) ** 2 @ self.batch.at.single
         repeats = within * (1 - within) * float(alike) ** 2
-        spread = 2 / self.config.n_embd * (self.batch.coherence(gradient) + repeats)
         if not self.config.final_norm or square <= 0:
-            return Way(1.0, Lever(0.0, 0.0, 0.0), spread, repeats)
-        return Way(1.0, Lever(1 / square, 0.0, 1 / square), spread + common, repeats)
+            return Way(1.0, Lever(0.0, 0.0, 0.0), 0.0, repeats)
+        return Way(1.0, Lever(1 / square, 0.0, 1 / square), common, repeats)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from initscope.theory.kernels import pack
+from initscope.theory.kernels import outer, pack
 from initscope.theory.positions import Positions
 
 Array = npt.NDArray[np.floating[Any]]
@@ -49,17 +49,45 @@ def _exp(x: Array) -> Array:
     return np.exp(np.clip(x, -LARGEST, LARGEST))
 
 
-def together(v: Array, k: Array, attend: Array) -> Array:
-    """Σ_jk a_tj a_sk cov(v_j, v_k) cov(k_j, k_k) over different keys (S, P, P + 1).
+def together(v: Array, k: Array, attend: Array, at: Positions) -> Array:
+    """Σ_{j≠k} a_tj a_sk cov(v_j, v_k) cov(k_j, k_k), per pair of different keys (S, P, P + 1).
 
     The covariances are about the means over what t and s see, since a softmax passes back
-    nothing that all keys share.
+    nothing that all keys share. Of one sequence, what a key has with itself is taken away.
     """
     v_row, k_row = attend @ v, attend @ k
     cross = (v_row * k_row) @ attend.T
     smooth = attend @ (v * k) @ attend.T - cross - cross.transpose(0, 2, 1)
     smooth += (v_row @ attend.T) * (k_row @ attend.T)
+    smooth[0] -= _itself(v[0], k[0], attend, at)
+    seen = at.seen[at.upper[:, :-1]]
+    smooth[0] *= np.where(seen > 1, seen / np.maximum(seen - 1, 0.5), 0.0)
     return pack(smooth, diagonal(smooth))
+
+
+def _itself(v: Array, k: Array, attend: Array, at: Positions) -> Array:
+    """Return the part (P, P) of a sum over two keys in which both are the same position."""
+    weight = attend[:, None] * attend / at.sizes
+    over_v, over_k = (
+        diagonal(one) - row[:, None] - row + (row @ attend.T)[..., None]
+        for one, row in ((v, attend @ v), (k, attend @ k))
+    )
+    return (weight * over_v * over_k).sum(axis=-1)
+
+
+def contrasted(at: Positions, common: Array, contrast: Array, cosine: Array) -> Array:
+    """Return which part (P, P + 1) of the weight that two queries share a softmax passes back.
+
+    ``common`` and ``contrast`` (P,) are of one query, ``cosine`` that of two queries' logits. With
+    none E Σ_j of two softmaxes' weights is (1 - Σa²)(1 - Σa'²) n/(n - 1) of E Σ a a', n keys of the
+    later; between that and one query with itself it is taken to be linear.
+    """
+    left, seen = 1 - common, at.seen[at.upper]
+    free = outer(left) * np.where(seen > 1, seen / np.maximum(seen - 1, 0.5), 0.0)
+    tight = (contrast / common)[at.lower]
+    share = np.clip(cosine, 0.0, 1.0)
+    share[:, -1] = 1.0
+    return free + share * (tight - free)
 
 
 def at_key(at: Positions, flow: Array, uneven: Array) -> Array:

@@ -17,7 +17,7 @@ from initscope.rules import config_for, get_rule
 from initscope.rules.core import Rule
 from initscope.rules.variants import zeros_perturbed
 from initscope.sites import embedding_parameters, head_parameters
-from initscope.theory import coverage, recursion, retrace
+from initscope.theory import coverage, recursion, retrace, tangents
 from initscope.theory.block import Block
 from initscope.theory.ends import Ends
 from initscope.theory.gains import Gains
@@ -97,7 +97,7 @@ class _Ids:
     ) -> None:
         shallow = config.at_depth(min(config.n_layer, DEPTH_OF_IDS))
         low, high = (
-            _Depth(shallow, rule, options, STREAM, one).table()
+            _Depth(shallow, rule, options, STREAM, one, scatter=False).table()
             for one in (Matches.mean(found), Matches.above(found))
         )
         self.place: dict[str, Array] = {}
@@ -142,12 +142,19 @@ def _run(config: GPTConfig, options: Options, remark: str) -> Run:
 
 
 class _Depth:
-    """The prediction for one depth: of all sites, or of some."""
+    """The prediction for one depth: of all sites or some, with the maps' part of scatter or not."""
 
     def __init__(
-        self, config: GPTConfig, rule: Rule, options: Options, only: frozenset[str], found: Matches
+        self,
+        config: GPTConfig,
+        rule: Rule,
+        options: Options,
+        only: frozenset[str],
+        found: Matches,
+        *,
+        scatter: bool = True,
     ) -> None:
-        self.config, self.rule = config, rule
+        self.config, self.rule, self.scatter = config, rule, scatter
         self.series = Series(config.n_layer, only)
         pairs = batch(options.batch, options.length(config))
         self.gains, self.block = Gains(config, rule), Block(config, pairs)
@@ -186,8 +193,11 @@ class _Depth:
             return None
         rough = end.moves.relative(self.block.size(end.kernel))
         gradient = self.ends.back(at_head, loss, rough)
-        way = self.ends.way(end, gradient, loss, self.block.common(end))
-        for found in retrace.backward(self.block, gone.steps, gradient, way):
+        way = self.ends.way(end, loss, self.block.common(end))
+        returned = list(retrace.backward(self.block, gone.steps, gradient, way))
+        if self.scatter:
+            returned = list(tangents.scattered(self.block, returned, gradient, way.repeats))
+        for found in returned:
             record_gradients(self.series, self.block, found)
             gradient, way = found.gradients.pre, found.gradients.way
         record_ends(self.series, self.ends, loss, gradient)

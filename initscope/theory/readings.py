@@ -131,7 +131,7 @@ def _branch_ratios(batch: Batch, trace: Trace, *, outputs: bool) -> Iterator[tup
 
 def record_gradients(series: Series, block: Block, found: Return) -> None:
     """Record one block's gradients, of its activations and of its parameters."""
-    place, trace, gradients, after = found
+    place, _, trace, gradients, after = found
     for site, kernel, features in _gradients(block, trace, gradients):
         if not series.wants(site):
             continue

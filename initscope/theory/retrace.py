@@ -24,13 +24,20 @@ TURN = 1 / 8
 class Return(NamedTuple):
     """A layer on the way back (a stride's middle): its kernels and gradients.
 
-    ``spread`` is the variance of ln of the gradient's mean square behind the block.
+    ``blocks`` is how many it stands for, ``spread`` the variance of ln of the gradient's mean
+    square behind them.
     """
 
     place: float
+    blocks: int
     trace: Trace
     gradients: Gradients
     spread: float
+
+    @property
+    def start(self) -> float:
+        """How many blocks come before."""
+        return self.place - (self.blocks - 1) / 2
 
 
 def backward(block: Block, steps: list[Step], gradient: Array, way: Way) -> Iterator[Return]:
@@ -49,7 +56,9 @@ def backward(block: Block, steps: list[Step], gradient: Array, way: Way) -> Iter
                 found = returning.backward(middle, at, step.trace)
                 gradient = _powered(block, gradient, middle, found, size)
             way = _further(way, at, found.way, size)
-            yield Return(last - (size - 1) / 2, step.trace, found._replace(way=way), at.spread)
+            yield Return(
+                last - (size - 1) / 2, size, step.trace, found._replace(way=way), at.spread
+            )
             last -= size
 
 

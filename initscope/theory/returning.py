@@ -25,8 +25,9 @@ class Way(NamedTuple):
     ``fresh`` is the part of it that did not come back over a skip; ``lever`` what the stream's
     deviation here does to it, through the norms that it has passed: they divide by a stream that
     this one is part of. ``spread`` is the variance between draws of ln of its mean square over
-    all tokens, ``repeats`` that over pairs of tokens of their gradients' cosine, as targets that
-    repeat make some alike.
+    all tokens, as far as norms bring it in (:mod:`~initscope.theory.tangents` has the maps' part),
+    ``repeats`` that over pairs of tokens of their gradients' cosine, as targets that repeat make
+    some alike.
     """
 
     fresh: float
@@ -35,10 +36,37 @@ class Way(NamedTuple):
     repeats: float
 
 
+class Met(NamedTuple):
+    """What meets where a branch leaves the stream: kernels on the skip and from the branch.
+
+    ``beside`` is from an MLP beside attention, ``rough`` the variance that the branch's inner
+    weights bring in; ``repeats`` and ``mixed`` are that over pairs of the gradient's cosine, as in
+    :class:`Way`, of all together and of the branches.
+    """
+
+    skip: Array
+    branch: Array
+    beside: Array
+    rough: float
+    repeats: float
+    mixed: float
+
+    @property
+    def branches(self) -> Array:
+        """What came through the branches."""
+        return self.branch + self.beside
+
+    @property
+    def total(self) -> Array:
+        """The gradient behind the meeting."""
+        return self.skip + self.branches
+
+
 class Gradients(NamedTuple):
     """The gradient's kernel at every site of one block, and what is known of the last one.
 
-    ``inner_1`` and ``inner_2`` are at the norms before the branches' last maps.
+    ``inner_1`` and ``inner_2`` are at the norms before the branches' last maps, ``met`` where
+    attention and MLP leave the stream.
     """
 
     post: Array
@@ -54,6 +82,7 @@ class Gradients(NamedTuple):
     norm_1: Array
     pre: Array
     way: Way
+    met: tuple[Met, Met]
 
 
 class _Place(NamedTuple):
@@ -96,8 +125,9 @@ class Returning:
         rough = mlp.roughness_back(self.config, trace.hidden)
         mid = skip if beside else skip + second
         way = way._replace(lever=at.lever)
+        met_2 = self._meets(way, (skip, 0 * skip if beside else second, 0 * skip), rough, 1.0)
         if not beside:
-            way = self._met(way, (second, mid), at, trace.post, (rough, 1.0))
+            way = self._met(way, met_2, at, trace.post)
         skip, out = self._split(mid, way, trace.mid, layer, "norm_1")
         inner_1, attn = self._inner(
             out * layer.maps["attn_out"].scale, trace.mid, layer, "norm_attn",
@@ -107,14 +137,14 @@ class Returning:
         at = self._at(trace.pre, trace.mid, layer.factors.skip_attn, way)
         at = at.turned(self._turning(passed, layer))
         norm_1 = passed.x + returned.x if shared else passed.x
-        branch = self._before_back(norm_1, trace, "norm_1", at)
-        if self.config.branches == "parallel":
-            branch = branch + second
-        pre = skip + branch
-        rough = mlp.VALUES / self.config.n_embd
+        branch = self._before_back(passed.x, trace, "norm_1", at)
+        other = self._before_back(returned.x, trace, "norm_1", at) if shared else second
+        met_1 = self._meets(
+            way, (skip, branch, other if beside else 0 * skip), mlp.VALUES / self.config.n_embd, 0.0
+        )
         return Gradients(
             gradient, down, inner_2, returned, returned.x, mid, out, inner_1, attn, passed,
-            norm_1, pre, self._met(way, (branch, pre), at, trace.mid, (rough, 0.0)),
+            norm_1, met_1.total, self._met(way, met_1, at, trace.mid), (met_1, met_2),
         )  # fmt: skip
 
     def _hidden(self, trace: Trace) -> float:
@@ -145,27 +175,22 @@ class Returning:
         weighed = maps["q"].scale * passed.q + maps["k"].scale * passed.k
         return self.batch.mean(weighed) / whole if whole > 0 else 0.0
 
-    def _met(
-        self,
-        way: Way,
-        gradients: tuple[Array, Array],
-        at: _Place,
-        added: Added,
-        within: tuple[float, float],
-    ) -> Way:
-        """Return the way of a gradient where branch and skip have met.
-
-        ``within`` is the variance that the branch's inner weights bring in, and how much of what
-        repeated targets make alike it keeps: attention mixes it away.
-        """
-        branch, total = gradients
-        rough, kept = within
-        whole = self.batch.mean(total)
-        part = self.batch.mean(branch) / whole if whole > 0 else 1.0
+    def _meets(
+        self, way: Way, kernels: tuple[Array, Array, Array], rough: float, kept: float
+    ) -> Met:
+        """Return what meets; of what repeated targets make alike the branch keeps a part."""
+        part = self._part(kernels[0], kernels[1] + kernels[2])
         repeats = way.repeats * (1 - part + kept * part) ** 2
-        alike = self.batch.coherence(total) + repeats
-        drawn = part * (2 - part) * 2 / self.config.n_embd * alike
-        drawn += part**2 * rough * (self.batch.coherence(branch) + kept * way.repeats)
+        return Met(*kernels, rough, repeats, kept * way.repeats)
+
+    def _part(self, skip: Array, branches: Array) -> float:
+        """Branches' part of a gradient."""
+        whole = self.batch.mean(skip + branches)
+        return self.batch.mean(branches) / whole if whole > 0 else 1.0
+
+    def _met(self, way: Way, met: Met, at: _Place, added: Added) -> Way:
+        """Return the way of a gradient where branch and skip have met."""
+        part, drawn = self._part(met.skip, met.branches), 0.0
         if self.config.norm == "post":
             drawn += added.drift
         elif self.config.norms_output:
@@ -173,7 +198,7 @@ class Returning:
         own = at.branch.scaled(part)
         moves = at.moves._replace(own=at.moves.own / self.batch.at.length)
         drawn += at.repeated * (moves.product(own, own) + 2 * moves.product(own, at.lever))
-        return Way(part, at.lever.plus(own), way.spread + max(drawn, 0.0), repeats)
+        return Way(part, at.lever.plus(own), way.spread + max(drawn, 0.0), met.repeats)
 
     def _before_back(self, gradient: Array, trace: Trace, name: str, at: _Place) -> Array:
         """Pass a branch's gradient back through the norm that precedes it.

@@ -64,36 +64,49 @@ def _power_sum(n: Array, tau: float, power: int) -> Array:
     return whole / math.factorial(power - 1)
 
 
+def _pair_sum(n: Array, tau: float) -> Array:
+    """E Σ_{j≠k} a_j² a_k²; n has a last axis of 1."""
+    _, once, powers = _transforms(tau)
+    pairs = (n * (n - 1) * powers[2] ** 2 * once ** np.maximum(n - 2, 0)).sum(axis=-1)
+    return pairs * _LOG_STEP / math.factorial(3)
+
+
 def contrast(count: Array, tau: float) -> Array:
     """E Σ a²(1 - 2a + Σ a²): what of Σ a² a softmax passes back, (1 - 1/n)/n at τ = 0.
 
     It is the mean square of Σ_j a_j (β_j - Σ a β) κ_j for independent β and κ of unit variance.
     """
     n = np.asarray(count, float)[..., None]
-    _, once, powers = _transforms(tau)
-    pairs = (n * (n - 1) * powers[2] ** 2 * once ** np.maximum(n - 2, 0)).sum(axis=-1) * _LOG_STEP
-    both = _power_sum(n, tau, 4) + pairs / math.factorial(3)
+    both = _power_sum(n, tau, 4) + _pair_sum(n, tau)
     return np.maximum(_power_sum(n, tau, 2) - 2 * _power_sum(n, tau, 3) + both, 0.0)
 
 
-def responses(count: Array, taus: Sequence[float]) -> tuple[Array, Array, Array]:
-    """What logits do that are not all alike, three (counts, taus), 1 for small τ and many keys.
+def responses(count: Array, taus: Sequence[float]) -> tuple[Array, Array]:
+    """What keys that are not all alike do, two (counts, taus), 1 for small τ and many keys.
 
-    The first is (E (Σ a s)² / τ² - E Σ a²) / τ²: how a direction that all keys know shifts the
-    mean. The others are twice ∂ ln E a_j / ∂τ_j² and half ∂ ln E a_j² / ∂τ_j², for one key's
-    variance over the mean of all: by parts, from E Σ a², Σ a³ and Σ a⁴.
+    Twice ∂ ln E a_j / ∂τ_j² and half ∂ ln E a_j² / ∂τ_j², for one key's variance over the mean of
+    all: by parts, from E Σ a², Σ a³ and Σ a⁴.
     """
     n = np.asarray(count, float)[:, None]
     two, three, four = (
         np.stack([_power_sum(n, tau, power) for tau in taus], axis=1) for power in (2, 3, 4)
     )
-    slope = np.gradient(two, np.square(taus), axis=1, edge_order=2)
-    slope[:, 0] = ((1 - 1 / n) / n)[:, 0]
-    tilt = 1 - two - 2 * (two - three) + 2 * slope
     others = np.where(n > 1, n / np.maximum(n - 1, 1e-9), 0.0)
     mean = others * (1 - 3 * two + 2 * three)
     squares = others * (1 - (2.5 * three - 1.5 * four) / two)
-    return tilt, mean, squares
+    return mean, squares
+
+
+def together(count: Array, taus: Sequence[float]) -> tuple[Array, Array]:
+    """What a softmax passes of two keys that covary, two (counts, taus), 1 for small τ, many keys.
+
+    Forward E Σ_{j≠k} a_j a_k s_j s_k / τ² with s the logits over τ: how two keys along one query
+    shift the mean. Back E Σ_{j≠k} a_j a_k (1 - a_j - a_k + 2 a_j a_k). Both by parts.
+    """
+    n = np.asarray(count, float)[:, None]
+    two, three = (np.stack([_power_sum(n, tau, power) for tau in taus], axis=1) for power in (2, 3))
+    pairs = np.stack([_pair_sum(n, tau) for tau in taus], axis=1)
+    return 1 - 5 * two + 4 * three + 6 * pairs, 1 - 3 * two + 2 * three + 2 * pairs
 
 
 def log_normaliser(count: Array, tau: float) -> Array:
@@ -125,7 +138,8 @@ class Softmax:
         columns = np.stack([participation(seen, tau) for tau in taus], axis=1)
         self._log = np.log(np.clip(columns, 1 / seen[:, None], 1.0))
         self._contrast = np.stack([contrast(seen, tau) for tau in taus], axis=1)
-        self._tilt, self._mean_weight, self._own_weight = responses(seen, taus)
+        self._mean_weight, self._own_weight = responses(seen, taus)
+        self._shift, self._back = together(seen, taus)
         self._entropy = np.stack([entropy(seen, tau) for tau in taus], axis=1)
         self._last = len(taus) - 2
 
@@ -154,12 +168,18 @@ class Softmax:
         """:func:`contrast` for each row at its τ (P,)."""
         return self._at(self._contrast, np.arange(len(tau)), tau)
 
-    def responses(self, tau: Array) -> tuple[Array, Array, Array]:
-        """:func:`responses` for each row at its τ, three (P,)."""
+    def responses(self, tau: Array) -> tuple[Array, Array]:
+        """:func:`responses` for each row at its τ, two (P,)."""
+        return self._shares(tau, self._mean_weight, self._own_weight)
+
+    def together(self, tau: Array) -> tuple[Array, Array]:
+        """:func:`together` for each row at its τ, two (P,)."""
+        return self._shares(tau, self._shift, self._back)
+
+    def _shares(self, tau: Array, one: Array, other: Array) -> tuple[Array, Array]:
         rows = np.arange(len(tau))
-        tables = (self._tilt, self._mean_weight, self._own_weight)
-        tilt, mean, own = (np.clip(self._at(table, rows, tau), 0.0, 1.0) for table in tables)
-        return tilt, mean, own
+        left, right = (np.clip(self._at(table, rows, tau), 0.0, 1.0) for table in (one, other))
+        return left, right
 
     def entropy(self, tau: Array) -> Array:
         """Mean entropy over ln(keys) for each row at its τ (P,)."""
