@@ -7,9 +7,9 @@ between neighbouring quantiles, and four picks each are mixed by the orthogonal 
 order 4 (as Wallace 1996 mixes a pool; here no pick is used twice).
 
 What is not normal about it, exactly (``tests/test_normals.py``): mean 0 and variance 1 are exact.
-A pick has an excess kurtosis of -1.7e-4 and ends at 4.39; a mix of four has -4.2e-5, which is
-what four million entries could begin to tell, and ends at 8.8. The four mixes of the same picks
-are uncorrelated, and so are their squares but for 4e-5 / 4.
+A pick has an excess kurtosis of -1.7e-4 and ends at 4.39; a mix of four has -4.2e-5, which ten
+billion entries could begin to tell, and ends at 8.8. The four mixes of the same picks are
+uncorrelated, and so are their squares but for 2e-5.
 """
 
 from __future__ import annotations
