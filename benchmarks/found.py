@@ -38,8 +38,7 @@ class Taken(NamedTuple):
         """Readings by place, kind and statistic; none of the contestant's time."""
         if not isinstance(self.found, Judged):
             return self.found
-        rows = self.found.profile.table.itertuples(index=False)
-        return {**gather(rows), ("", "verdict", self.found.verdict): 1.0}
+        return {**gather(self.found.profile), ("", "verdict", self.found.verdict): 1.0}
 
 
 def kind_of(place: str) -> str:
@@ -48,8 +47,9 @@ def kind_of(place: str) -> str:
     return "residual" if last in RESIDUAL or last.isdigit() else "activation"
 
 
-def gather(rows: Iterable[Any]) -> Readings:
+def gather(profile: Profile) -> Readings:
     """Name a profile's rows as the modules of the built-in GPT are named."""
+    rows: Iterable[Any] = profile.table.itertuples(index=False)
     return {
         (place(row.layer, row.site), _kind(row.site, row.direction), row.statistic): row.value
         for row in rows

@@ -17,7 +17,6 @@ from initscope.judging import judge
 from initscope.options import Options
 from initscope.own import inspect
 from initscope.plan import Plan
-from initscope.profile import Profile
 from initscope.recorder import Recorder
 from initscope.rules import get_rule
 from initscope.stream import crew_for, run
@@ -166,7 +165,7 @@ def compared(case: Case, rules: list[str]) -> Taken:
     profiles = compare(case.config, rules, _options(case))
     return Taken({
         (f"{profile.rule} {place}", kind, statistic): value for profile in profiles
-        for (place, kind, statistic), value in _found(profile).items()
+        for (place, kind, statistic), value in gather(profile).items()
     })  # fmt: skip
 
 
@@ -174,11 +173,7 @@ def shaped(case: Case, dtype: str, *, forward_only: bool) -> Taken:
     """Measure in another dtype, or forward alone."""
     options = dataclasses.replace(_options(case), dtype=dtype, forward_only=forward_only)
     profile = inspect(case.config, RULE, options)
-    return Taken(_found(profile))
-
-
-def _found(profile: Profile) -> Readings:
-    return gather(profile.table.itertuples(index=False))
+    return Taken(gather(profile))
 
 
 def _options(case: Case) -> Options:

@@ -15,12 +15,7 @@ from initscope.readout import Key
 from initscope.recall import unread
 from initscope.recorder import Recorder
 from initscope.rules.core import Rule
-from initscope.sites import (
-    Parameter,
-    block_parameters,
-    embedding_parameters,
-    head_parameters,
-)
+from initscope.sites import Parameter, block_parameters, embedding_parameters, head_parameters
 
 WORKING = 3  # blocks that a crew works on at once
 WORKING_BYTES = 1 << 30  # what they may take; larger ones are busy enough one at a time

@@ -105,14 +105,11 @@ def recalled(block: nn.Module) -> dict[str, Recalled]:
 def noted(block: nn.Module, outputs: Outputs, besides: frozenset[str]) -> Iterator[None]:
     """Copy the outputs of a block's linear maps, ``besides`` some, while it runs."""
 
-    def note(name: str) -> Any:  # noqa: ANN401 - a hook
-        def hook(_module: nn.Module, _args: object, output: Tensor) -> None:
-            outputs[name] = output.detach().clone()
-
-        return hook
+    def note(name: str, _module: nn.Module, _args: object, output: Tensor) -> None:
+        outputs[name] = output.detach().clone()
 
     parts = {name: part for name, part in recalled(block).items() if name not in besides}
-    handles = [part.register_forward_hook(note(name)) for name, part in parts.items()]
+    handles = [part.register_forward_hook(partial(note, name)) for name, part in parts.items()]
     try:
         yield
     finally:

@@ -77,7 +77,7 @@ class _BlockStream:
         self._begun: dict[int, Finish] = {}
         kept = plan.keep_bytes // block_bytes(plan.config, plan.allocation.dtype.itemsize)
         self._first_kept = plan.config.n_layer - (kept if plan.backward else 0)
-        self._known: dict[int, Outputs] = {}
+        self._known: dict[int, Outputs] = {}  # by the layers whose outputs backward may have
 
     def _new_block(self) -> Block:
         block = self.plan.allocation.empty(lambda: Block(self.plan.config))
@@ -112,22 +112,21 @@ class _BlockStream:
             forward=not backward, backward=backward, activation=self.plan.config.activation,
         )  # fmt: skip
 
-    def _noted(self, block: Block, layer: int, tokens: int) -> AbstractContextManager[object]:
-        """Keep the outputs of a block's linear maps, where backward may have them."""
-        config, item = self.plan.config, self.plan.allocation.dtype.itemsize
-        known = remembered_layers(config, item, tokens) if self.plan.backward else 0
-        if layer < config.n_layer - known:
+    def _noted(self, block: Block, layer: int) -> AbstractContextManager[None]:
+        """Keep the outputs of a block's linear maps where there is a place for them."""
+        if layer not in self._known:
             return nullcontext()
-        outputs = self._known.setdefault(layer, {})
-        return noted(block, outputs, besides=unread(config))
+        return noted(block, self._known[layer], besides=unread(self.plan.config))
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Carry the stream (B, T, C) through all blocks."""
-        layers = range(self.plan.config.n_layer)
+        config, item = self.plan.config, self.plan.allocation.dtype.itemsize
+        layers = range(config.n_layer)
         if self.plan.backward:  # one memory for all: the heap would fragment around many
             self._inputs = x.new_empty(len(layers), *x.shape)
-        tokens = math.prod(x.shape[:-1])
+            known = remembered_layers(config, item, math.prod(x.shape[:-1]))
+            self._known = {layer: {} for layer in layers[len(layers) - known :]}
         for layer in layers:
             if self._inputs is not None:
                 self._inputs[layer] = x
@@ -135,8 +134,8 @@ class _BlockStream:
             block = self._block(layer, audit=True)
             if self.crew:
                 self._begin(layer + 1, audit=True)
-            noting = self._noted(block, layer, tokens)
-            with self._probe(block, layer, backward=False), noting, block.for_signal(self.crew):
+            probe, noting = self._probe(block, layer, backward=False), self._noted(block, layer)
+            with probe, noting, block.for_signal(self.crew):
                 x = block(x)
             if layer < self._first_kept:
                 self._let_go(layer)

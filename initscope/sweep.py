@@ -27,9 +27,7 @@ from initscope.profile import Profile, Run, concat, frame
 from initscope.rules import config_for, get_rule
 from initscope.rules.core import Rule
 from initscope.rules.variants import zeros_perturbed
-from initscope.sites import (
-    require_draws,
-)
+from initscope.sites import require_draws
 from initscope.stream import measure
 from initscope.tokens import describe, tokens
 

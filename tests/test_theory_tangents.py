@@ -151,7 +151,9 @@ def test_gradients_that_gather_in_one_token_scatter_as_tangents_hear_them() -> N
     g: Array = at_end
     met = []
     for _ in range(LAYERS):
-        met.append(Met(packed(g), packed(PASSED * mean.T @ g @ mean), 0 * packed(g), 0.0, 0.0, 0.0))
+        met.append(
+            Met(packed(g), packed(PASSED * mean.T @ g @ mean), 0 * packed(g), 1.0, 0.0, 0.0, 0.0)
+        )
         g = g + PASSED * mean.T @ g @ mean
     b: Array = np.eye(TOKENS)
     heard_there, share_alone = 0.0, 0.0

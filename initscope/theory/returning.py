@@ -39,14 +39,15 @@ class Way(NamedTuple):
 class Met(NamedTuple):
     """What meets where a branch leaves the stream: kernels on the skip and from the branch.
 
-    ``beside`` is from an MLP beside attention, ``rough`` the variance that the branch's inner
-    weights bring in; ``repeats`` and ``mixed`` are that over pairs of the gradient's cosine, as in
-    :class:`Way`, of all together and of the branches.
+    ``beside`` is from an MLP beside attention, ``part`` the branches' of the whole, ``rough`` the
+    variance that the branch's inner weights bring in; ``repeats`` and ``mixed`` are that over pairs
+    of the gradient's cosine, as in :class:`Way`, of all together and of the branches.
     """
 
     skip: Array
     branch: Array
     beside: Array
+    part: float
     rough: float
     repeats: float
     mixed: float
@@ -179,26 +180,23 @@ class Returning:
         self, way: Way, kernels: tuple[Array, Array, Array], rough: float, kept: float
     ) -> Met:
         """Return what meets; of what repeated targets make alike the branch keeps a part."""
-        part = self._part(kernels[0], kernels[1] + kernels[2])
-        repeats = way.repeats * (1 - part + kept * part) ** 2
-        return Met(*kernels, rough, repeats, kept * way.repeats)
-
-    def _part(self, skip: Array, branches: Array) -> float:
-        """Branches' part of a gradient."""
+        skip, branches = kernels[0], kernels[1] + kernels[2]
         whole = self.batch.mean(skip + branches)
-        return self.batch.mean(branches) / whole if whole > 0 else 1.0
+        part = self.batch.mean(branches) / whole if whole > 0 else 1.0
+        repeats = way.repeats * (1 - part + kept * part) ** 2
+        return Met(*kernels, part, rough, repeats, kept * way.repeats)
 
     def _met(self, way: Way, met: Met, at: _Place, added: Added) -> Way:
         """Return the way of a gradient where branch and skip have met."""
-        part, drawn = self._part(met.skip, met.branches), 0.0
+        drawn = 0.0
         if self.config.norm == "post":
             drawn += added.drift
         elif self.config.norms_output:
-            drawn += added.drift * part**2
-        own = at.branch.scaled(part)
+            drawn += added.drift * met.part**2
+        own = at.branch.scaled(met.part)
         moves = at.moves._replace(own=at.moves.own / self.batch.at.length)
         drawn += at.repeated * (moves.product(own, own) + 2 * moves.product(own, at.lever))
-        return Way(part, at.lever.plus(own), way.spread + max(drawn, 0.0), met.repeats)
+        return Way(met.part, at.lever.plus(own), way.spread + max(drawn, 0.0), met.repeats)
 
     def _before_back(self, gradient: Array, trace: Trace, name: str, at: _Place) -> Array:
         """Pass a branch's gradient back through the norm that precedes it.
