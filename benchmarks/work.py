@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from benchmarks.rates import Rates
 from initscope.config import GPTConfig
-from initscope.plan import remembered_layers
+from initscope.plan import kept
 from initscope.sites import Parameter, block_parameters, embedding_parameters, head_parameters
 
 # The matrices of a block, those together that read the same input.
@@ -45,7 +45,7 @@ def streamed(config: GPTConfig, tokens: int) -> Work:
     """
     least, (blocks, _) = once(config, tokens), _drawn(config)
     unread = 2.0 * tokens * config.n_layer * config.n_embd * config.d_ff
-    unknown = 1 - remembered_layers(config, 4, tokens) / config.n_layer
+    unknown = 1 - kept(config, 4, tokens).outputs / config.n_layer
     again = (_matrices(config, tokens) - unread) * unknown + _attention(config, tokens)
     second = 4 * blocks * (config.n_layer - 1) / config.n_layer
     return Work(least.drawn + second, least.flops + again)

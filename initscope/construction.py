@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -60,10 +60,17 @@ def fillings(module: nn.Module, parameters: Iterable[Parameter], rule: Rule) -> 
     ]
 
 
-def set_multipliers(config: GPTConfig, rule: Rule, embedding: Embedding, head: Head) -> None:
-    """Install the method's factors outside the blocks."""
-    embedding.multiplier = rule.multipliers(model_site(config, -1)).embed
-    head.multiplier = rule.multipliers(model_site(config, config.n_layer)).logits
+class Outside(NamedTuple):
+    """The method's factors outside the blocks."""
+
+    embed: float
+    logits: float
+
+    @classmethod
+    def of(cls, config: GPTConfig, rule: Rule) -> Outside:
+        """Ask the rule."""
+        before, after = (rule.multipliers(model_site(config, at)) for at in (-1, config.n_layer))
+        return cls(before.embed, after.logits)
 
 
 def initialise(model: GPT, rule: str | Rule, seed: int = 0) -> GPT:
@@ -75,7 +82,7 @@ def initialise(model: GPT, rule: str | Rule, seed: int = 0) -> GPT:
         drawer.fill(fillings(block, block_parameters(config, layer), rule))
         block.set_multipliers(rule.multipliers(model_site(config, layer)))
     drawer.fill(fillings(model.unembedding, head_parameters(config), rule))
-    set_multipliers(config, rule, model.embedding, model.unembedding)
+    model.embedding.multiplier, model.unembedding.multiplier = Outside.of(config, rule)
     return model
 
 

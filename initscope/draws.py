@@ -35,12 +35,16 @@ Drawn = dict[str, list[Part]]  # by path
 
 
 class Filling(NamedTuple):
-    """One parameter to fill: where it is in the model and how it is drawn."""
+    """One parameter to fill: where it is in the model and how it is drawn.
+
+    ``tensor`` may be a part of it, from the chunk ``first`` on.
+    """
 
     tensor: Tensor
     draw: Draw
     layer: int
     path: str
+    first: int = 0
 
 
 def generator_seed(seed: int, layer: int, path: str, chunk: int) -> int:
@@ -73,7 +77,22 @@ _TRANSFORM: dict[str, Callable[[Tensor, Draw], Tensor]] = {
     "truncated_normal": _truncated,
     "orthogonal": _orthogonal,
 }
-_WHOLE = frozenset({"orthogonal", "constant"})  # kinds that one job draws
+_WHOLE = frozenset({"orthogonal"})  # kinds that one job draws
+
+
+def divisible(draw: Draw) -> bool:
+    """Say whether a part of a parameter can be drawn by itself."""
+    return draw.kind not in _WHOLE
+
+
+def chunk_size(device: torch.device) -> int:
+    """Return how many entries have a generator of their own."""
+    return CHUNK.get(device.type, DEVICE_CHUNK)
+
+
+def reduced(entries: Tensor, draw: Draw) -> list[Part]:
+    """Reduce what was drawn to raw moments, piece by piece."""
+    return [(len(piece), _reduced(piece, draw)) for piece in pieces(entries)]
 
 
 class Drawer:
@@ -132,8 +151,8 @@ class Drawer:
     def _jobs(self, filling: Filling, *, statistics: bool) -> Iterator[Callable[[], list[Part]]]:
         """Cut a parameter into jobs, each of which returns the moments of what it drew."""
         flat = filling.tensor.view(-1)
-        spans = (flat,) if filling.draw.kind in _WHOLE else _chunks(flat)
-        for first, span in enumerate(spans):
+        spans = _chunks(flat) if divisible(filling.draw) else (flat,)
+        for first, span in enumerate(spans, start=filling.first):
             yield partial(self._draw, filling, span, first, statistics=statistics)
 
     def _draw(self, filling: Filling, span: Tensor, first: int, *, statistics: bool) -> list[Part]:
@@ -147,11 +166,11 @@ class Drawer:
             for number, chunk in enumerate(_chunks(z), start=first):
                 seed = generator_seed(self.seed, filling.layer, filling.path, number)
                 normals.fill(chunk, std, seed)
-            shape = filling.tensor.shape if draw.kind in _WHOLE else z.shape
+            shape = z.shape if divisible(draw) else filling.tensor.shape
             x = _TRANSFORM[draw.kind](z.view(shape), draw).reshape(-1)
             if x.data_ptr() != span.data_ptr():
                 span.copy_(x)
-        return [(len(p), _reduced(p, draw)) for p in pieces(span)] if statistics else []
+        return reduced(span, draw) if statistics else []
 
 
 def _reduced(piece: Tensor, draw: Draw) -> Tensor:
@@ -162,4 +181,4 @@ def _reduced(piece: Tensor, draw: Draw) -> Tensor:
 
 
 def _chunks(flat: Tensor) -> tuple[Tensor, ...]:
-    return flat.split(CHUNK.get(flat.device.type, DEVICE_CHUNK))
+    return flat.split(chunk_size(flat.device))

@@ -96,13 +96,13 @@ class Block(nn.Module):
         self.multipliers = multipliers
         self.attend.scale = multipliers.attention / math.sqrt(self.config.head_size)
 
-    def for_signal(self, crew: Crew) -> AbstractContextManager[None]:
-        """Run the block without gradients, its products shared with a crew."""
-        return told(self, crew, {}, frozenset())
+    def for_signal(self, crew: Crew, into: Outputs | None) -> AbstractContextManager[None]:
+        """Run the block without gradients, its products shared with a crew, and maybe kept."""
+        return told(self, crew, into=into)
 
-    def for_gradient(self, crew: Crew, known: Outputs) -> AbstractContextManager[None]:
+    def for_gradient(self, crew: Crew, known: Outputs | None) -> AbstractContextManager[None]:
         """Run the block for its gradient: what is known, or only its output needs, is left out."""
-        return told(self, crew, known, unread(self.config))
+        return told(self, crew, known=known, nobody_reads=unread(self.config))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map the stream (B, T, C) to the stream one block later."""
@@ -182,13 +182,20 @@ class Embedding(nn.Module):
         return x + sinusoids(x) if self.sinusoidal else x
 
 
-class Head(nn.Module):
-    """The final norm and the map to logits; a tied map is the token embedding."""
+class Last(nn.Module):
+    """What the head reads: the stream after the final norm, where there is one."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.multiplier = 1.0
         self.norm_f = make_norm(config) if config.final_norm else nn.Identity()
+
+
+class Head(Last):
+    """The final norm and the map to logits; a tied map is the token embedding."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__(config)
+        self.multiplier = 1.0
         self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -32,8 +32,8 @@ class Options:
         device: ``auto``, ``cuda``, ``cuda:N``, ``mps`` or ``cpu``.
         dtype: ``float32``, ``bfloat16`` or ``float16``, of weights and activations.
         forward_only: whether to leave the gradients out.
-        memory: bytes for blocks kept between forward and backward; for a user's model, the most
-            that it may take in all (0: what is free).
+        memory: bytes more to keep from forward to backward, instead of computing and drawing
+            twice; for a user's model, the most that it may take in all (0: what is free).
         depth_law: whether to measure a half and a quarter of the depth too: one depth cannot
             tell a signal that is bounded from one that grows with depth.
         perturb_zeros: the std to draw matrices with that the rule sets to 0; 0 leaves them.

@@ -5,22 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import torch
 from torch import nn
 
 from initscope.config import GPTConfig
 from initscope.construction import Allocation, fillings
-from initscope.draws import Drawer
+from initscope.draws import Drawer, chunk_size, divisible
 from initscope.readout import Key
 from initscope.recall import unread
 from initscope.recorder import Recorder
-from initscope.rules.core import Rule
+from initscope.rules.core import Draw, Rule
 from initscope.sites import Parameter, block_parameters, embedding_parameters, head_parameters
 
 WORKING = 3  # blocks that a crew works on at once
 WORKING_BYTES = 1 << 30  # what they may take; larger ones are busy enough one at a time
 
-OUTPUT_BYTES = 144 << 20  # of linear maps' outputs kept for backward, beside the boundaries
+OUTPUT_BYTES = 256 << 20  # of linear maps' outputs kept for backward, beside the boundaries
+
+SLICE = 3  # chunks of a table of tokens drawn at a time: on the CPU, what its caches hold
 
 Progress = Callable[[str], None]
 Finish = Callable[[], None]
@@ -40,34 +44,60 @@ def working_blocks(config: GPTConfig, item: int) -> int:
     return WORKING if WORKING * block_bytes(config, item) <= WORKING_BYTES else 1
 
 
-def remembered_layers(config: GPTConfig, item: int, tokens: int) -> int:
-    """Return how many layers' outputs of linear maps are kept from forward to backward.
+class Kept(NamedTuple):
+    """Of how many layers, the last ones, backward need not compute again what forward had."""
 
-    They take no more than the blocks that are worked on, whatever the depth.
+    outputs: int  # of linear maps
+    weights: int
+
+
+def kept(config: GPTConfig, item: int, tokens: int, keep_bytes: int = 0) -> Kept:
+    """Divide memory: outputs first, which spare eight times as much work a byte as weights.
+
+    ``keep_bytes`` is what the user gives beyond :data:`OUTPUT_BYTES`.
     """
-    budget = min(OUTPUT_BYTES, WORKING * block_bytes(config, item))
-    return min(config.n_layer, budget // output_bytes(config, item, tokens))
+    each, room = output_bytes(config, item, tokens), OUTPUT_BYTES + keep_bytes
+    outputs = min(config.n_layer, room // each)
+    left = min(keep_bytes, room - outputs * each)
+    return Kept(outputs, min(config.n_layer, left // block_bytes(config, item)))
 
 
 def output_bytes(config: GPTConfig, item: int, tokens: int) -> int:
     """Return the size of the outputs of a block's linear maps that backward needs."""
+    return item * tokens * sum(read_outputs(config).values())
+
+
+def read_outputs(config: GPTConfig) -> dict[str, int]:
+    """Return the width of the output of each linear map in a block whose output backward needs."""
     maps = (p for p in block_parameters(config, 0) if len(p.shape) == 2)
-    return item * tokens * sum(p.shape[0] for p in maps if p.label not in unread(config))
+    return {p.label: p.shape[0] for p in maps if p.label not in unread(config)}
+
+
+def rows_at_once(table: Parameter, draw: Draw, device: torch.device) -> int:
+    """Return how many rows of a table (V, C) are drawn at a time: all where it is small."""
+    some = max(1, SLICE * chunk_size(device) // table.shape[1])
+    return min(table.shape[0], some) if divisible(draw) else table.shape[0]
 
 
 def needed_bytes(
-    config: GPTConfig, item: int, tokens: int, *, keep_bytes: int, backward: bool
-) -> int:
+    config: GPTConfig, rule: Rule, allocation: Allocation, tokens: int, *,
+    keep_bytes: int, backward: bool,
+) -> int:  # fmt: skip
     """Estimate the peak: what surrounds the blocks, some blocks and what backward is kept."""
+    item = allocation.dtype.itemsize
     ends = [*embedding_parameters(config), *head_parameters(config)]
-    weights = sum(math.prod(p.shape) for p in ends)
+    weights = sum(
+        rows_at_once(p, rule.draw(p.site), allocation.device) * p.shape[1]
+        for p in ends if len(p.shape) == 2
+    )  # fmt: skip
     block = block_bytes(config, item)
-    blocks = (1 + working_blocks(config, item)) * block + min(keep_bytes, config.n_layer * block)
-    boundaries = config.n_layer if backward else 0
+    working = (1 + working_blocks(config, item)) * block
+    boundaries, between = config.n_layer, kept(config, item, tokens, keep_bytes)
+    if not backward:
+        boundaries, between = 0, Kept(0, 0)
     activations = tokens * (config.n_embd * (boundaries + 16) + 6 * config.d_ff)
-    outputs = output_bytes(config, item, tokens) if backward else 0
-    remembered = remembered_layers(config, item, tokens) * outputs
-    return (weights + activations) * item + blocks + remembered
+    outputs = between.outputs * output_bytes(config, item, tokens)
+    return (weights + activations) * item + working + outputs + between.weights * block
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +109,8 @@ class Plan:
         rule: how its parameters are drawn.
         allocation: device and dtype of weights and activations.
         backward: whether to measure gradients too.
-        keep_bytes: memory for blocks kept between the directions instead of being drawn twice;
-            the readings are the same to the last bit.
+        keep_bytes: memory for what is kept between the directions instead of being computed or
+            drawn twice; the readings are the same to the last bit.
         progress: called with ``"forward"`` or ``"backward"`` after each block.
     """
 

@@ -8,7 +8,7 @@ budget and by the size of the working blocks, so that memory does not grow with 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -47,17 +47,15 @@ class _Known(torch.autograd.Function):
         return product(gradient, weight, ctx.crew), None, None, None
 
 
-def product(x: Tensor, matrix: Tensor, crew: Crew) -> Tensor:
+def product(x: Tensor, matrix: Tensor, crew: Crew, into: Tensor | None = None) -> Tensor:
     """Multiply x (B, T, K) by a matrix (K, N), on the CPU in parts that a crew may take over.
 
     The signal's way is longer than what lies beside it: a crew that has nothing else to do helps.
-    It is cut alike without one, so that nobody changes a bit.
+    It is cut alike without one, so that nobody changes a bit. ``into``: (B, T, N), to be filled.
     """
-    if x.device.type != "cpu":
-        return x @ matrix
     rows, columns = x.flatten(0, -2), matrix.shape[1]
-    out = x.new_empty(len(rows), columns)
-    width = max(PART, -(-columns // PARTS))
+    out = x.new_empty(len(rows), columns) if into is None else into.view(-1, columns)
+    width = max(PART, -(-columns // PARTS)) if x.device.type == "cpu" else columns
 
     def part(first: int) -> None:
         here = slice(first, first + width)
@@ -70,9 +68,11 @@ def product(x: Tensor, matrix: Tensor, crew: Crew) -> Tensor:
 class Recalled(nn.Linear):
     """A linear map of a block that may share its work with a ``crew``.
 
-    Its output may be ``known``, or ``unread`` in backward; its weight has no gradient then.
+    Without a gradient its output goes ``into`` a place where there is one; with one it may be
+    ``known``, or ``unread``. Its weight has no gradient then.
     """
 
+    into: Tensor | None = None
     known: Tensor | None = None
     unread = False
     crew: Crew | None = None
@@ -83,8 +83,8 @@ class Recalled(nn.Linear):
             return super().forward(x)
         known = self.known
         if known is None and not self.unread:
-            known = product(x.detach(), self.weight.T, self.crew)
-            known = known if self.bias is None else known + self.bias
+            known = product(x.detach(), self.weight.T, self.crew, self.into)
+            known = known if self.bias is None else known.add_(self.bias)
         if not torch.is_grad_enabled():
             assert known is not None, "what nobody reads is for the gradient alone"
             return known
@@ -101,32 +101,34 @@ def recalled(block: nn.Module) -> dict[str, Recalled]:
     return {name: part for name, part in block.named_children() if isinstance(part, Recalled)}
 
 
-@contextmanager
-def noted(block: nn.Module, outputs: Outputs, besides: frozenset[str]) -> Iterator[None]:
-    """Copy the outputs of a block's linear maps, ``besides`` some, while it runs."""
+def places(like: Tensor, widths: Mapping[str, int], layers: range) -> dict[int, Outputs]:
+    """Make room for layers' outputs (B, T, width): one memory, or the heap would fragment.
 
-    def note(name: str, _module: nn.Module, _args: object, output: Tensor) -> None:
-        outputs[name] = output.detach().clone()
-
-    parts = {name: part for name, part in recalled(block).items() if name not in besides}
-    handles = [part.register_forward_hook(partial(note, name)) for name, part in parts.items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    ``like``: (B, T, C), for the shape, the dtype and the device.
+    """
+    shape = like.shape[:-1]
+    sizes = [shape.numel() * width for width in widths.values()]
+    rooms = like.new_empty(len(layers), sum(sizes)).split(sizes, dim=1)
+    named = dict(zip(widths, rooms, strict=True))
+    return {
+        layer: {name: room[place].view(*shape, -1) for name, room in named.items()}
+        for place, layer in enumerate(layers)
+    }
 
 
 @contextmanager
 def told(
-    block: nn.Module, crew: Crew, outputs: Outputs, nobody_reads: frozenset[str]
-) -> Iterator[None]:
-    """Tell a block's linear maps who helps, which outputs are known, and which are not needed."""
+    block: nn.Module, crew: Crew, *, into: Outputs | None = None, known: Outputs | None = None,
+    nobody_reads: Collection[str] = (),
+) -> Iterator[None]:  # fmt: skip
+    """Tell a block's linear maps who helps, and where outputs go, are known, or are not needed."""
     parts = recalled(block)
+    into, known = into or {}, known or {}
     for name, part in parts.items():
-        part.crew, part.known, part.unread = crew, outputs.get(name), name in nobody_reads
+        part.crew, part.into, part.known = crew, into.get(name), known.get(name)
+        part.unread = name in nobody_reads
     try:
         yield
     finally:
         for part in parts.values():
-            part.crew, part.known, part.unread = None, None, False
+            part.crew, part.into, part.known, part.unread = None, None, None, False

@@ -8,7 +8,6 @@ before the end.
 
 from __future__ import annotations
 
-import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
@@ -20,10 +19,10 @@ from initscope.crew import ALONE, Crew, Task, half_of_the_cores
 from initscope.derive import derived
 from initscope.ends import Ends
 from initscope.gpt import Block
-from initscope.plan import Finish, Painter, Plan, block_bytes, remembered_layers, working_blocks
+from initscope.plan import Finish, Kept, Painter, Plan, kept, read_outputs, working_blocks
 from initscope.probe import Probe, pull_back
 from initscope.profile import Reading
-from initscope.recall import Outputs, noted, unread
+from initscope.recall import Outputs, places
 from initscope.recorder import Recorder
 from initscope.sites import block_parameters, model_site
 
@@ -53,7 +52,7 @@ def run(plan: Plan, ids: Tensor, seed: int, recorder: Recorder) -> None:
     """Carry one seed through the model, both ways, and show a recorder what passes."""
     painter = Painter(plan, seed, recorder)
     ends = Ends(plan, painter, ids)
-    stream = _BlockStream(plan, painter, recorder)
+    stream = _BlockStream(plan, painter, ids[:, 1:].numel())
     x = stream.forward(ends.embed())
     gradient = ends.loss(x, backward=plan.backward)
     if gradient is not None:
@@ -68,16 +67,20 @@ class _BlockStream:
     drawn for the turn after it.
     """
 
-    def __init__(self, plan: Plan, painter: Painter, recorder: Recorder) -> None:
-        self.plan, self.painter, self.recorder = plan, painter, recorder
-        self.crew = recorder.crew
+    def __init__(self, plan: Plan, painter: Painter, tokens: int) -> None:
+        self.plan, self.painter, self.recorder = plan, painter, painter.recorder
+        self.crew = self.recorder.crew
         self._inputs: Tensor | None = None
         self._idle: list[Block] = []  # blocks whose weights are not needed any more
         self._there: dict[int, Block] = {}  # by the layer whose weights they hold, or will hold
         self._begun: dict[int, Finish] = {}
-        kept = plan.keep_bytes // block_bytes(plan.config, plan.allocation.dtype.itemsize)
-        self._first_kept = plan.config.n_layer - (kept if plan.backward else 0)
-        self._known: dict[int, Outputs] = {}  # by the layers whose outputs backward may have
+        layers, between = range(plan.config.n_layer), Kept(0, 0)
+        if plan.backward:
+            item = plan.allocation.dtype.itemsize
+            between = kept(plan.config, item, tokens, plan.keep_bytes)
+        self._first_kept = len(layers) - between.weights
+        self._remembered = layers[len(layers) - between.outputs :]
+        self._known: dict[int, Outputs] = {}  # of these layers
 
     def _new_block(self) -> Block:
         block = self.plan.allocation.empty(lambda: Block(self.plan.config))
@@ -112,21 +115,13 @@ class _BlockStream:
             forward=not backward, backward=backward, activation=self.plan.config.activation,
         )  # fmt: skip
 
-    def _noted(self, block: Block, layer: int) -> AbstractContextManager[None]:
-        """Keep the outputs of a block's linear maps where there is a place for them."""
-        if layer not in self._known:
-            return nullcontext()
-        return noted(block, self._known[layer], besides=unread(self.plan.config))
-
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Carry the stream (B, T, C) through all blocks."""
-        config, item = self.plan.config, self.plan.allocation.dtype.itemsize
-        layers = range(config.n_layer)
+        layers = range(self.plan.config.n_layer)
         if self.plan.backward:  # one memory for all: the heap would fragment around many
             self._inputs = x.new_empty(len(layers), *x.shape)
-            known = remembered_layers(config, item, math.prod(x.shape[:-1]))
-            self._known = {layer: {} for layer in layers[len(layers) - known :]}
+            self._known = places(x, read_outputs(self.plan.config), self._remembered)
         for layer in layers:
             if self._inputs is not None:
                 self._inputs[layer] = x
@@ -134,8 +129,8 @@ class _BlockStream:
             block = self._block(layer, audit=True)
             if self.crew:
                 self._begin(layer + 1, audit=True)
-            probe, noting = self._probe(block, layer, backward=False), self._noted(block, layer)
-            with probe, noting, block.for_signal(self.crew):
+            probe = self._probe(block, layer, backward=False)
+            with probe, block.for_signal(self.crew, self._known.get(layer)):
                 x = block(x)
             if layer < self._first_kept:
                 self._let_go(layer)
@@ -166,7 +161,7 @@ class _BlockStream:
         """Have a block run again, so that a gradient can be passed back through it."""
         assert self._inputs is not None, "forward comes first"
         block = self._block(layer, audit=False)
-        known = self._known.pop(layer, {})
+        known = self._known.pop(layer, None)
         x = self._inputs[layer].detach().requires_grad_()
 
         def job() -> _Recomputed:

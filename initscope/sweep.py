@@ -97,7 +97,7 @@ def _measure(
         for config, rule in requests
     ]  # fmt: skip
     for config, rule in requests:  # all of them, before hours go into the first
-        require_memory(allocation.device, _needed(config, options, allocation.dtype.itemsize))
+        require_memory(allocation.device, _needed(config, rule, options, allocation))
         for depth in options.depths(config):
             require_draws(rule, config.at_depth(depth))
     tables = iter(_run(list(chain.from_iterable(passes)), options, allocation, report))
@@ -117,7 +117,7 @@ def _run(
     progress = Counter(report, sum(one.config.n_layer for one in passes), options)
     order = sorted(range(len(passes)), key=lambda place: -passes[place].config.n_layer)
     jobs = [partial(measure_once, passes[i], options, allocation, progress) for i in order]
-    needed = max(_needed(o.config, options, allocation.dtype.itemsize) for o in passes)
+    needed = max(_needed(one.config, one.rule, options, allocation) for one in passes)
     tables = side_by_side(jobs, lanes(allocation.device, needed))
     return [table for _, table in sorted(zip(order, tables, strict=True), key=itemgetter(0))]
 
@@ -203,11 +203,11 @@ class Counter:
                 self.report(what, self.done, self.total)
 
 
-def _needed(config: GPTConfig, options: Options, item: int) -> int:
-    tokens_ = options.batch * options.length(config)
+def _needed(config: GPTConfig, rule: Rule, options: Options, allocation: Allocation) -> int:
     return needed_bytes(
-        config, item, tokens_, keep_bytes=options.memory, backward=not options.forward_only
-    )
+        config, rule, allocation, options.batch * options.length(config),
+        keep_bytes=options.memory, backward=not options.forward_only,
+    )  # fmt: skip
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations_with_replacement
 
 import numpy as np
 import pytest
@@ -58,12 +59,33 @@ def test_samples_are_normal_up_to_their_far_tails(seed: int) -> None:
         assert abs((x**power).mean() - moment) < 5 * math.sqrt(spread / COUNT)
 
 
+def test_each_column_of_the_table_has_each_level_once() -> None:
+    every = torch.arange(normals.LEVELS)
+    for column in normals.net().T:
+        assert torch.equal(column.sort().values, every)
+
+
+def test_rows_fill_four_dimensions_evenly() -> None:
+    """Every joint moment up to the fourth is a normal's to 1e-3: of random rows, to some 1e-2."""
+    columns = normals.rows().T
+    correlation = torch.corrcoef(columns) - torch.eye(normals.ROW)
+    assert correlation.abs().max().item() < 1.4e-5
+    assert (torch.corrcoef(columns.square()) - torch.eye(normals.ROW)).abs().max() < 4e-4
+    normal = {0: 1, 1: 0, 2: 1, 3: 0, 4: 3}
+    for order in (2, 3, 4):
+        for chosen in combinations_with_replacement(range(normals.ROW), order):
+            expected = math.prod(normal[chosen.count(c)] for c in range(normals.ROW))
+            found = columns[list(chosen)].prod(0).mean().item()
+            assert found == pytest.approx(expected, abs=1e-3), chosen
+
+
 @pytest.mark.parametrize("power", [1, 2])
 @pytest.mark.parametrize("count", [4096, normals.BLOCK])
 def test_what_comes_of_the_same_picks_is_independent(power: int, count: int) -> None:
-    mixes = torch.stack([drawn(seed, count) for seed in range(64)]).view(64, normals.MIX, -1)
-    same = mixes.double().pow(power).transpose(0, 1).flatten(1)  # (4, n): columns share picks
-    found = torch.corrcoef(same) - torch.eye(normals.MIX)
+    mixes = torch.stack([drawn(seed, count) for seed in range(64)])
+    mixes = mixes.view(64, normals.MIX, -1, normals.ROW).double().pow(power)
+    same = mixes.permute(1, 3, 0, 2).flatten(0, 1).flatten(1)  # (16, n): columns share picks
+    found = torch.corrcoef(same) - torch.eye(len(same))
     assert found.abs().max().item() < 5 / math.sqrt(same.shape[1])
 
 
@@ -76,7 +98,7 @@ def test_neighbours_and_seeds_are_independent() -> None:
 
 
 def test_a_tensor_of_any_length_is_filled() -> None:
-    for count in (1, 2, 3, 5, 4096, normals.BLOCK + 3):
+    for count in (1, 2, 3, 5, 17, 4096, normals.BLOCK + 3):
         x = normals.fill(torch.full((count,), math.nan), 0.5, 7)
         assert x.isfinite().all()
         assert len(x.unique()) > 0.99 * count  # float32 has no more different ones
@@ -93,6 +115,6 @@ def test_numbers_are_those_of_every_machine() -> None:
         bits.tolist()
         == np.random.Generator(np.random.SFC64(5)).integers(0, 1 << 64, 1, np.uint64).tolist()
     )
-    picks = normals.levels()[torch.from_numpy(bits.view(np.uint16).astype(np.int64))]
-    expected = normals.hadamard().double() @ picks / 2
+    picks = normals.rows()[torch.from_numpy(bits.view(np.uint16).astype(np.int64))]
+    expected = normals.hadamard()[0].double() @ picks / 2
     torch.testing.assert_close(drawn(5, 4).double(), expected, rtol=1e-6, atol=1e-7)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from initscope import recall
 from initscope.config import GPTConfig
 from initscope.crew import ALONE, Crew, hired
-from initscope.recall import Recalled, noted, product, told, unread
+from initscope.recall import Recalled, places, product, told, unread
 
 X = torch.randn(2, 5, 24, generator=torch.Generator().manual_seed(0))
 
@@ -65,11 +65,13 @@ def test_outside_the_engine_it_is_an_ordinary_linear_map() -> None:
 @pytest.mark.parametrize("bias", [True, False])
 def test_what_is_known_gives_the_same_gradient(bias: bool) -> None:
     model = Two(bias=bias).requires_grad_(requires_grad=False)
-    want, outputs = gradient(model), {}  # type: tuple[Tensor, recall.Outputs]
-    with torch.no_grad(), noted(model, outputs, frozenset()), told(model, ALONE, {}, frozenset()):
-        model(X)
-    assert {name: x.shape[-1] for name, x in outputs.items()} == {"up": 60, "down": 24}
-    with told(model, ALONE, outputs, frozenset()):
+    want = gradient(model)
+    outputs = places(X, {"up": 60, "down": 24}, range(3, 5))[4]
+    with torch.no_grad(), told(model, ALONE, into=outputs):
+        end = model(X)
+    assert torch.equal(outputs["down"], end)
+    assert outputs["up"].shape == (2, 5, 60)
+    with told(model, ALONE, known=outputs):
         torch.testing.assert_close(gradient(model), want)
     assert model.up.known is None
     assert model.up.crew is None
@@ -78,13 +80,13 @@ def test_what_is_known_gives_the_same_gradient(bias: bool) -> None:
 def test_what_is_known_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     model, calls = Two().requires_grad_(requires_grad=False), []
 
-    def counting(x: Tensor, matrix: Tensor, crew: Crew) -> Tensor:
+    def counting(x: Tensor, matrix: Tensor, crew: Crew, into: Tensor | None = None) -> Tensor:
         calls.append(matrix.shape)
-        return product(x, matrix, crew)
+        return product(x, matrix, crew, into)
 
     monkeypatch.setattr(recall, "product", counting)
     known = {"up": torch.ones(2, 5, 60)}
-    with told(model, ALONE, known, frozenset({"down"})):
+    with told(model, ALONE, known=known, nobody_reads={"down"}):
         out = model(X.clone().requires_grad_())
         assert calls == []
         assert not out.any()  # nobody reads it

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import reference
+from initscope import draws
 from initscope import plan as plans
 from initscope.config import GPTConfig
 from initscope.construction import Allocation, build
@@ -110,6 +111,25 @@ def test_many_vocabulary_slices_give_the_same(monkeypatch: pytest.MonkeyPatch) -
         "loss", "second_moment", "variance", "kurtosis", "max_abs", "grad_norm"}})  # fmt: skip
 
 
+@pytest.mark.parametrize("rule", ["nanogpt", "xavier-uniform", "torch", "orthogonal"])
+@pytest.mark.parametrize(
+    "fields", [{}, {"tied": False}, {"embed_norm": True}, {"vocab_size": 1100}]
+)
+@pytest.mark.parametrize("cores", [1, 2])
+def test_tables_drawn_in_slices_give_the_same(
+    rule: str, fields: dict[str, Any], cores: int, monkeypatch: pytest.MonkeyPatch,
+    on_cores: Callable[[int], None],
+) -> None:  # fmt: skip
+    """Slices of 49 rows, which begin and end amid chunks."""
+    on_cores(cores)
+    this = plan(rule, **fields)
+    monkeypatch.setitem(draws.CHUNK, "cpu", 790)
+    got = streamed(this, ids())
+    assert_equal(got, reference.measure(build(this.config, this.rule, seed=0), ids()))
+    monkeypatch.setattr(plans, "SLICE", 1 << 20)
+    assert_equal(got, streamed(this, ids()))
+
+
 def test_kept_blocks_change_no_bit() -> None:
     want = streamed(plan("xavier", n_embd=384, n_head=6), ids())
     got = streamed(plan("xavier", n_embd=384, n_head=6, keep_bytes=1 << 30), ids())
@@ -120,7 +140,7 @@ def test_kept_blocks_change_no_bit() -> None:
 @pytest.mark.parametrize("bias", [True, False])
 def test_kept_outputs_give_the_same(norm: str, bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     this = plan("torch", norm=norm, bias=bias, activation="swiglu", n_kv_head=2)
-    assert plans.remembered_layers(this.config, 4, 48) > 0
+    assert plans.kept(this.config, 4, 48).outputs > 0
     want = streamed(this, ids())
     monkeypatch.setattr(plans, "OUTPUT_BYTES", 0)
     assert_equal(streamed(this, ids()), want)

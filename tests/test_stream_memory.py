@@ -15,7 +15,7 @@ from initscope import draws
 from initscope import plan as plans
 from initscope.construction import build
 from initscope.crew import Task
-from initscope.plan import WORKING, Plan, block_bytes, output_bytes, remembered_layers
+from initscope.plan import Plan, block_bytes, kept, output_bytes
 from initscope.profile import Reading
 from initscope.recorder import Recorder
 from initscope.stream import measure
@@ -38,6 +38,16 @@ def cores(request: pytest.FixtureRequest, on_cores: Callable[[int], None]) -> in
     return int(request.param)
 
 
+# Slices of it hold whole rows of 48, so that no chunk lies in two of them.
+SMALL_CHUNK = 256
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut what is drawn into chunks small enough that a table has several slices."""
+    monkeypatch.setitem(draws.CHUNK, "cpu", SMALL_CHUNK)
+
+
 def peak(this: Plan, tokens: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> int:
     measure(this, tokens, 0)  # tables of normals are made once
     mode, run, here = LiveBytes(), Task.run, threading.current_thread()
@@ -56,7 +66,8 @@ def test_only_boundary_activations_grow_with_depth(
     cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens = ids(batch=1, length=17)
-    monkeypatch.setattr(plans, "OUTPUT_BYTES", 0)  # what may be kept besides has a test of its own
+    two = 2 * output_bytes(plan().config, 4, 16)
+    monkeypatch.setattr(plans, "OUTPUT_BYTES", two)  # what is kept besides is used up by depth 4
     shallow, deep = (peak(plan(n_layer=depth), tokens, monkeypatch) for depth in (4, 20))
     boundary = 16 * SMALL["n_embd"] * 4
     readings = 16 * 2500 * 4  # the raw reductions, a few bytes each, and their copies
@@ -67,24 +78,46 @@ def test_only_boundary_activations_grow_with_depth(
     assert readings + waiting < 16 * block / 2, "a kept block a layer would go unnoticed"
 
 
-def test_kept_outputs_take_no_more_than_the_working_blocks(
+def test_kept_outputs_take_no_more_than_their_budget(
     monkeypatch: pytest.MonkeyPatch, on_cores: Callable[[int], None]
 ) -> None:
     on_cores(1)
-    config, tokens = plan(n_layer=40).config, 16
-    count = remembered_layers(config, 4, tokens)
-    kept = count * output_bytes(config, 4, tokens)
-    assert 0 < count < config.n_layer
-    assert kept <= WORKING * block_bytes(config, 4)
-    batch = ids(batch=1, length=tokens + 1)
-    with_them = peak(plan(n_layer=40), batch, monkeypatch)
-    monkeypatch.setattr(plans, "OUTPUT_BYTES", 0)
-    assert kept / 2 < with_them - peak(plan(n_layer=40), batch, monkeypatch) <= kept
+    each, batch = output_bytes(plan().config, 4, 16), ids(batch=1, length=17)
+    peaks = {}
+    for layers in (0, 9):
+        monkeypatch.setattr(plans, "OUTPUT_BYTES", layers * each + each // 2)
+        assert kept(plan(n_layer=40).config, 4, 16).outputs == layers
+        peaks[layers] = peak(plan(n_layer=40), batch, monkeypatch)
+    assert 9 * each / 2 < peaks[9] - peaks[0] <= 9 * each
 
 
-@pytest.mark.usefixtures("cores")
-@pytest.mark.parametrize("depth", [4, 20])
-def test_each_layer_is_drawn_twice_and_no_more(depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_is_given_goes_to_outputs_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = plan(n_layer=10).config
+    each, block = output_bytes(config, 4, 16), block_bytes(config, 4)
+    monkeypatch.setattr(plans, "OUTPUT_BYTES", 2 * each)
+    assert kept(config, 4, 16, 3 * each) == (5, 0)
+    assert kept(config, 4, 16, 8 * each + 3 * block) == (10, 3)
+    monkeypatch.setattr(plans, "OUTPUT_BYTES", 20 * each)
+    assert kept(config, 4, 16, 3 * block) == (10, 3)
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_table_of_tokens_is_never_whole(
+    tied: bool, monkeypatch: pytest.MonkeyPatch, on_cores: Callable[[int], None]
+) -> None:
+    on_cores(1)
+    peaks = [
+        peak(plan(n_layer=1, vocab_size=rows, tied=tied), ids(length=9), monkeypatch)
+        for rows in (4000, 8000)
+    ]
+    # The logits are kept for the gradient, and each slice leaves some raw reductions.
+    logits, table = 4000 * 16 * 4, 4000 * SMALL["n_embd"] * 4
+    assert peaks[1] - peaks[0] < logits + table / 4
+
+
+def count_draws(this: Plan, monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[int, str, int]]:
+    """Count how often each chunk is drawn."""
     drawn: Counter[tuple[int, str, int]] = Counter()
     seed_of = draws.generator_seed
 
@@ -93,10 +126,29 @@ def test_each_layer_is_drawn_twice_and_no_more(depth: int, monkeypatch: pytest.M
         return seed_of(seed, layer, path, chunk)
 
     monkeypatch.setattr(draws, "generator_seed", counting)
-    measure(plan(n_layer=depth), ids(), 0)
+    measure(this, ids(), 0)
+    return drawn
+
+
+@pytest.mark.usefixtures("cores")
+@pytest.mark.parametrize("depth", [4, 20])
+def test_each_layer_is_drawn_twice_and_no_more(depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = count_draws(plan(n_layer=depth), monkeypatch)
     assert {layer for layer, _, _ in drawn} == set(range(-1, depth))
     for (layer, _, _), count in drawn.items():
         assert count == (1 if layer == -1 else 2), layer
+
+
+@pytest.mark.usefixtures("cores", "small_chunks")
+def test_a_table_of_several_slices_is_drawn_each_time_that_it_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = -(-97 * 48 // SMALL_CHUNK)
+    tied = count_draws(plan(), monkeypatch)
+    assert [tied[-1, "wte.weight", chunk] for chunk in range(whole)] == [3] * whole
+    untied = count_draws(plan(tied=False), monkeypatch)
+    assert [untied[-1, "wte.weight", chunk] for chunk in range(whole)] == [1] * whole
+    assert [untied[3, "head.weight", chunk] for chunk in range(whole)] == [2] * whole
 
 
 def test_no_host_sync_before_the_read_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,7 +160,8 @@ class Measurement:
         Option(
             metavar="SIZE",
             **_RUN,
-            help="Keep blocks between forward and backward in up to this much, as 8GiB [0]; "
+            help="Keep up to this much more from forward to backward, as 8GiB, instead of "
+            "computing it twice [0]; "
             "with --model, take no more than this in all [what is free].",
         ),
     ] = None

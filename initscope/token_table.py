@@ -1,0 +1,77 @@
+"""Tables with a row a token, drawn a slice of the vocabulary at a time, as often as they are read.
+
+GPT-2's has as many entries as five of its blocks. It is read three times: for the rows of the
+tokens that occur, for the logits, and for their gradient. What it would take whole is worth more
+as room for what spares products (:mod:`initscope.recall`) than drawing it twice more costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from initscope.draws import Drawer, Filling, chunk_size, divisible, reduced
+from initscope.plan import Plan, rows_at_once
+from initscope.readout import Key
+from initscope.recorder import Recorder
+from initscope.sites import Parameter
+from initscope.vocabulary import Rows
+
+
+class TokenTable:
+    """The token embedding, or a head that is not tied to it: (V, C).
+
+    Args:
+        plan: how it is drawn, and where.
+        seed: the numbers that it is drawn from.
+        parameter: which of the two it is.
+    """
+
+    def __init__(self, plan: Plan, seed: int, parameter: Parameter) -> None:
+        site = parameter.site
+        self.entries = parameter.shape[0] * parameter.shape[1]
+        self._shape, self._draw = parameter.shape, plan.rule.draw(site)
+        self._allocation, self._drawer = plan.allocation, Drawer(seed)
+        self._filling = Filling(torch.empty(0), self._draw, site.layer, parameter.path)
+        self._weight = Key(site.layer, parameter.label, "weight", "weight")
+        self._chunk = chunk_size(plan.allocation.device)
+        self._height = rows_at_once(parameter, self._draw, plan.allocation.device)
+        self._whole = self._drawn(0, self._shape[0]) if self._height == self._shape[0] else None
+
+    def shares(self, count: int) -> list[range]:
+        """Cut the ids into at most ``count`` ranges of about the same length."""
+        ids, unit = self._shape[0], 1 if self._whole is not None else self._height
+        share = -(-ids // (count * unit)) * unit
+        return [range(first, min(first + share, ids)) for first in range(0, ids, share)]
+
+    def slices(self, ids: range) -> Iterator[Rows]:
+        """Yield the rows of one of the :meth:`shares`, as they are drawn."""
+        if self._whole is not None:
+            yield Rows(ids.start, self._whole[ids.start : ids.stop])
+            return
+        for first in range(ids.start, ids.stop, self._height):
+            yield Rows(first, self._drawn(first, min(first + self._height, ids.stop)))
+
+    def audited(self, ids: range, to: Recorder) -> Iterator[Rows]:
+        """Yield the same, and have the moments of the rows recorded."""
+        for rows in self.slices(ids):
+            for count, raw in reduced(rows.values, self._draw) if to.listens else ():
+                to.add(self._weight, raw, count)
+            yield rows
+
+    def _drawn(self, first: int, end: int) -> Tensor:
+        """Draw the chunks in which rows lie; return the rows."""
+        width = self._shape[1]
+        chunk = first * width // self._chunk
+        begin, stop = chunk * self._chunk, -(-end * width // self._chunk) * self._chunk
+        to = self._allocation
+        flat = torch.empty(min(stop, self.entries) - begin, dtype=to.dtype, device=to.device)
+        whole = flat if divisible(self._draw) else flat.view(self._shape)
+        self._drawer.fill([self._filling._replace(tensor=whole, first=chunk)])
+        return flat[first * width - begin : end * width - begin].view(-1, width)
+
+    def let_go(self) -> None:
+        """Free what may be held whole; it would be drawn anew."""
+        self._whole = None
