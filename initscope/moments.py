@@ -17,9 +17,9 @@ from torch import Tensor
 from initscope.positions import per_query_head
 
 MAX_QUERIES = 256  # rows of the attention matrix looked at; evenly spaced
-# Entries reduced at a time. A core's cache holds a piece and its square, and the allocator keeps
-# memory of this size: larger temporaries are returned to the system and faulted in anew.
-PIECE = {"cpu": 1 << 18}
+# Entries reduced at a time: few enough that the cores' last cache holds a piece and its powers, and
+# so many that two threads, whose calls take turns at Python's lock, seldom meet there.
+PIECE = {"cpu": 1 << 19}
 DEVICE_PIECE = 1 << 24
 SAFE_STD = 1e-6, 1e6  # between them, fourth powers of what is drawn stay in float32
 

@@ -30,7 +30,7 @@ LEVELS = 1 << DIGITS
 ROW = 4  # normals a pick; as many bytes as PyTorch's widest number has, which it gathers whole
 MIX = 4
 SCRAMBLE = 87  # a seed; of the first hundred, the one whose rows' moments are nearest to normal
-BLOCK = 1 << 17  # entries made at a time: a core's cache holds them with what they are made from
+BLOCK = 1 << 19  # entries made at a time; of two threads, shorter calls wait for Python's lock
 
 
 @cache

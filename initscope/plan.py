@@ -22,7 +22,7 @@ from initscope.sites import Parameter, block_parameters, embedding_parameters, h
 WORKING = 3  # blocks that a crew works on at once
 WORKING_BYTES = 1 << 30  # what they may take; larger ones are busy enough one at a time
 
-OUTPUT_BYTES = 256 << 20  # of linear maps' outputs kept for backward, beside the boundaries
+OUTPUT_BYTES = 192 << 20  # of linear maps' outputs kept for backward, beside the boundaries
 
 SLICE = 3  # chunks of a table of tokens drawn at a time: on the CPU, what its caches hold
 

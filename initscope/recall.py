@@ -2,8 +2,8 @@
 
 A block is recomputed on the way back. The products of its weights are most of that work, and
 their outputs are small beside the weights: a mebibyte kept spares about eight times what it
-spares as a part of a block that need not be drawn again. How much is kept is bounded by a fixed
-budget and by the size of the working blocks, so that memory does not grow with depth.
+spares as a part of a block that need not be drawn again. How much is kept is a fixed budget
+(:data:`initscope.plan.OUTPUT_BYTES`), so that memory does not grow with depth.
 """
 
 from __future__ import annotations

@@ -97,9 +97,9 @@ def _measure(
         for config, rule in requests
     ]  # fmt: skip
     for config, rule in requests:  # all of them, before hours go into the first
-        require_memory(allocation.device, _needed(config, rule, options, allocation))
         for depth in options.depths(config):
             require_draws(rule, config.at_depth(depth))
+        require_memory(allocation.device, _needed(config, rule, options, allocation))
     tables = iter(_run(list(chain.from_iterable(passes)), options, allocation, report))
     return [
         Profile(

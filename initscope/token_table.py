@@ -38,7 +38,9 @@ class TokenTable:
         self._weight = Key(site.layer, parameter.label, "weight", "weight")
         self._chunk = chunk_size(plan.allocation.device)
         self._height = rows_at_once(parameter, self._draw, plan.allocation.device)
-        self._whole = self._drawn(0, self._shape[0]) if self._height == self._shape[0] else None
+        rows = self._shape[0]
+        whole = self._height == rows
+        self._whole = self._drawn(0, rows, self._memory(rows)) if whole else None
 
     def shares(self, count: int) -> list[range]:
         """Cut the ids into at most ``count`` ranges of about the same length."""
@@ -47,12 +49,13 @@ class TokenTable:
         return [range(first, min(first + share, ids)) for first in range(0, ids, share)]
 
     def slices(self, ids: range) -> Iterator[Rows]:
-        """Yield the rows of one of the :meth:`shares`, as they are drawn."""
+        """Yield the rows of one of the :meth:`shares`; each slice is drawn over the one before."""
         if self._whole is not None:
             yield Rows(ids.start, self._whole[ids.start : ids.stop])
             return
+        memory = self._memory(self._height)
         for first in range(ids.start, ids.stop, self._height):
-            yield Rows(first, self._drawn(first, min(first + self._height, ids.stop)))
+            yield Rows(first, self._drawn(first, min(first + self._height, ids.stop), memory))
 
     def audited(self, ids: range, to: Recorder) -> Iterator[Rows]:
         """Yield the same, and have the moments of the rows recorded."""
@@ -61,15 +64,19 @@ class TokenTable:
                 to.add(self._weight, raw, count)
             yield rows
 
-    def _drawn(self, first: int, end: int) -> Tensor:
-        """Draw the chunks in which rows lie; return the rows."""
+    def _memory(self, rows: int) -> Tensor:
+        """Allocate what the chunks take that so many rows may lie in."""
+        entries = min(self.entries, rows * self._shape[1] + 2 * self._chunk)
+        return torch.empty(entries, dtype=self._allocation.dtype, device=self._allocation.device)
+
+    def _drawn(self, first: int, end: int, memory: Tensor) -> Tensor:
+        """Draw the chunks in which rows lie into ``memory``; return the rows."""
         width = self._shape[1]
         chunk = first * width // self._chunk
         begin, stop = chunk * self._chunk, -(-end * width // self._chunk) * self._chunk
-        to = self._allocation
-        flat = torch.empty(min(stop, self.entries) - begin, dtype=to.dtype, device=to.device)
-        whole = flat if divisible(self._draw) else flat.view(self._shape)
-        self._drawer.fill([self._filling._replace(tensor=whole, first=chunk)])
+        flat = memory[: min(stop, self.entries) - begin]
+        drawn = flat if divisible(self._draw) else flat.view(self._shape)
+        self._drawer.fill([self._filling._replace(tensor=drawn, first=chunk)])
         return flat[first * width - begin : end * width - begin].view(-1, width)
 
     def let_go(self) -> None:

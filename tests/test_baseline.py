@@ -88,7 +88,7 @@ def test_without_a_sampling_error_other_seeds_would_be(
 
 
 def test_more_seeds_see_smaller_changes(many: Profile) -> None:
-    louder = changed({"q"}, 1.05)
+    louder = changed({"q"}, 1.03)
     few, more = (
         held(measured(louder, seeds=n), entry_of(part(many, range(20, 20 + n))), 0) for n in (1, 8)
     )

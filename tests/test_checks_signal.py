@@ -33,7 +33,9 @@ def test_overflow_names_the_place_and_the_growth_until_then() -> None:
     assert 20 < deep.layer < 48
     half = finding(measured("overflow in half precision"), "non-finite")
     assert half.message.startswith("the signal overflows float16 at layer ")
-    assert re.search(r"the residual variance changes ×4\.[1-4]\d a layer$", half.message)
+    rate = re.search(r"the residual variance changes ×(\S+) a layer$", half.message)
+    assert rate is not None
+    assert float(rate[1]) == pytest.approx(4, rel=0.2)
     assert half.value == math.inf
 
 
@@ -75,7 +77,8 @@ def test_loud_queries_and_keys_saturate_attention() -> None:
     assert found.value is not None
     assert found.value < 0.05
     assert re.match(
-        r"attention's entropy is least at layer \d, attn: 0\.0\d+ of its", found.message
+        r"attention's entropy is least at layer \d, attn: (0\.0\d+|\d\.\d+e-\d+) of its",
+        found.message,
     )
     sound = finding(measured("nanogpt"), "attention-entropy").value
     assert sound == pytest.approx(1, abs=0.01)

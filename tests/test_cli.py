@@ -149,7 +149,7 @@ def test_memory_is_understood(
     def stop(options: Options) -> NoReturn:
         raise MeasurementError(f"asked to keep {options.memory} bytes")
 
-    monkeypatch.setattr("initscope.sweep._needed", lambda _config, options, _: stop(options))
+    monkeypatch.setattr("initscope.sweep._needed", lambda _config, _rule, options, _: stop(options))
     outcome = cli("inspect", *TINY, "--memory", size)
     assert outcome.code == 3
     assert outcome.err.endswith(f"initscope: error: asked to keep {kept} bytes\n")
