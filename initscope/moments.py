@@ -17,9 +17,10 @@ from torch import Tensor
 from initscope.positions import per_query_head
 
 MAX_QUERIES = 256  # rows of the attention matrix looked at; evenly spaced
-# Entries reduced at a time: few enough that the cores' last cache holds a piece and its powers, and
-# so many that two threads, whose calls take turns at Python's lock, seldom meet there.
-PIECE = {"cpu": 1 << 19}
+# Entries reduced at a time. Threads that share a reduction hold their part and its square in caches
+# of their own. One that is alone does better with longer calls, which leave others Python's lock.
+PIECE = {"cpu": 1 << 18}
+LONG_PIECE = {"cpu": 1 << 19}
 DEVICE_PIECE = 1 << 24
 SAFE_STD = 1e-6, 1e6  # between them, fourth powers of what is drawn stay in float32
 
@@ -45,7 +46,8 @@ def scaled(x: Tensor) -> Scaled:
 
 def piece_size(device: torch.device) -> int:
     """Return how many entries a device reduces at a time."""
-    return PIECE.get(device.type, DEVICE_PIECE)
+    known = LONG_PIECE if torch.get_num_threads() == 1 else PIECE
+    return known.get(device.type, DEVICE_PIECE)
 
 
 def pieces(x: Tensor) -> tuple[Tensor, ...]:

@@ -13,6 +13,7 @@ from torch import nn
 from initscope.config import GPTConfig
 from initscope.construction import Allocation, fillings
 from initscope.draws import Drawer, chunk_size, divisible
+from initscope.loss import KEPT_BYTES
 from initscope.readout import Key
 from initscope.recall import unread
 from initscope.recorder import Recorder
@@ -86,10 +87,9 @@ def needed_bytes(
     """Estimate the peak: what surrounds the blocks, some blocks and what backward is kept."""
     item = allocation.dtype.itemsize
     ends = [*embedding_parameters(config), *head_parameters(config)]
-    weights = sum(
-        rows_at_once(p, rule.draw(p.site), allocation.device) * p.shape[1]
-        for p in ends if len(p.shape) == 2
-    )  # fmt: skip
+    tables = [p for p in ends if p.site.role in {"wte", "head"}]
+    drawn = {p.path: rows_at_once(p, rule.draw(p.site), allocation.device) for p in tables}
+    weights = sum(drawn.get(p.path, p.shape[0]) * math.prod(p.shape[1:]) for p in ends)
     block = block_bytes(config, item)
     working = (1 + working_blocks(config, item)) * block
     boundaries, between = config.n_layer, kept(config, item, tokens, keep_bytes)
@@ -97,7 +97,9 @@ def needed_bytes(
         boundaries, between = 0, Kept(0, 0)
     activations = tokens * (config.n_embd * (boundaries + 16) + 6 * config.d_ff)
     outputs = between.outputs * output_bytes(config, item, tokens)
-    return (weights + activations) * item + working + outputs + between.weights * block
+    logits = min(KEPT_BYTES, 4 * tokens * config.vocab_size) if backward else 0
+    held = outputs + between.weights * block + logits
+    return (weights + activations) * item + working + held
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -132,7 +132,8 @@ def test_attention(kv_heads: int, scale: float) -> None:
 def test_attention_in_slices_and_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     q, k = normal(1, 4, 60, 8), normal(1, 4, 60, 8, seed=1)
     whole = moments.attention(q, k, 1.0)
-    monkeypatch.setitem(moments.PIECE, "cpu", 1)
+    for table in (moments.PIECE, moments.LONG_PIECE):
+        monkeypatch.setitem(table, "cpu", 1)
     assert torch.allclose(moments.attention(q, k, 1.0), whole, rtol=1e-6)
     monkeypatch.setattr(moments, "MAX_QUERIES", 30)
     assert torch.allclose(moments.attention(q, k, 1.0), whole, rtol=0.05)

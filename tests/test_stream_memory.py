@@ -15,7 +15,7 @@ from initscope import draws
 from initscope import plan as plans
 from initscope.construction import build
 from initscope.crew import Task
-from initscope.plan import Plan, block_bytes, kept, output_bytes
+from initscope.plan import Plan, block_bytes, kept, needed_bytes, output_bytes
 from initscope.profile import Reading
 from initscope.recorder import Recorder
 from initscope.stream import measure
@@ -114,6 +114,27 @@ def test_a_table_of_tokens_is_never_whole(
     # The logits are kept for the gradient, and each slice leaves some raw reductions.
     logits, table = 4000 * 16 * 4, 4000 * SMALL["n_embd"] * 4
     assert peaks[1] - peaks[0] < logits + table / 4
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("rule", ["nanogpt", "orthogonal"])
+@pytest.mark.parametrize("backward", [True, False])
+@pytest.mark.parametrize(
+    "fields", [{"n_layer": 20}, {"vocab_size": 8000, "tied": False}, {"block_size": 8192}]
+)
+def test_the_estimate_is_near_what_is_taken(
+    rule: str, backward: bool, fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch,
+    on_cores: Callable[[int], None],
+) -> None:  # fmt: skip
+    """Within a half and twice the peak of live bytes: the estimate knows no single operation."""
+    on_cores(1)
+    monkeypatch.setattr(plans, "WORKING_BYTES", 0)
+    this, tokens = plan(rule, **fields, backward=backward), ids(length=17)
+    needed = needed_bytes(
+        this.config, this.rule, this.allocation, 32, keep_bytes=0, backward=backward
+    )
+    taken = peak(this, tokens, monkeypatch)
+    assert taken / 2 < needed < 2 * taken
 
 
 def count_draws(this: Plan, monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[int, str, int]]:
