@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,14 @@ def test_eight_rules_are_named() -> None:
     fig = figure(profiles)
     assert legend(fig) == [f"rule-{i}" for i in range(8)]
     assert fig.get_suptitle() == "rule-0, rule-1, rule-2 and 5 more"
+
+
+def test_theory_that_ends_at_the_embedding_is_not_in_the_legend() -> None:
+    whole = synthetic.profile("a")
+    start = replace(whole, table=whole.table[whole.table.layer < 0])
+    fig = figure([whole], theory=[start])
+    assert legend(fig) == ["a"]
+    assert "theory" not in fig.legends[0].get_title().get_text()
 
 
 def test_theory_is_dotted_in_the_colour_of_its_rule() -> None:

@@ -67,7 +67,8 @@ def figure(profiles: Sequence[Profile], *, theory: Sequence[Profile] | None = No
     if not profiles:
         raise UsageError("a figure needs at least one profile")
     names = captions.labels(profiles)
-    predictions = _beside(profiles) if theory is None else _matched(profiles, theory)
+    said = _beside(profiles) if theory is None else _matched(profiles, theory)
+    predictions = [(place, prediction) for place, prediction in said if _is_a_line(prediction)]
     with _style():
         fig = Figure(figsize=SIZE, layout="constrained")
         grid = fig.subplots(2, 3)
@@ -121,6 +122,11 @@ def _matched(profiles: Sequence[Profile], theory: Sequence[Profile]) -> list[tup
         for prediction in theory
         if prediction.rule in rules
     ]
+
+
+def _is_a_line(prediction: Profile) -> bool:
+    """Whether there is more to draw than the embedding, where theory holds no further."""
+    return any(panel.curve.mean(prediction).count() > 1 for panel in PANELS)
 
 
 def _title(fig: Figure, names: Sequence[str]) -> None:
