@@ -16,7 +16,7 @@ from rich.table import Table
 from torch import Tensor
 
 from initscope import normals
-from initscope.draws import CHUNK
+from initscope.draws import chunk_size
 
 STD = 0.02
 CHUNKS = 32
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    chunks = torch.empty(CHUNKS, CHUNK["cpu"]).unbind()
+    chunks = torch.empty(CHUNKS, chunk_size(torch.device("cpu"))).unbind()
     for fill in GENERATORS.values():
         nanoseconds(fill, chunks)  # touches the memory, and makes the table
     rounds = [

@@ -52,9 +52,9 @@ class Ends:
         self._targets = ids.to(device)[:, 1:].flatten()
         wte, *before = embedding_parameters(config)
         after = {p.path: p for p in head_parameters(config)}
-        looked_up = TokenTable(plan, painter.drawer.seed, wte)
+        looked_up = TokenTable(painter, wte)
         head = after.pop("head.weight", None)
-        self._table = TokenTable(plan, painter.drawer.seed, head) if head else looked_up
+        self._table = TokenTable(painter, head) if head else looked_up
 
         few = dataclasses.replace(config, vocab_size=len(self._seen))
         self.embedding = plan.allocation.empty(lambda: Embedding(few))

@@ -39,12 +39,14 @@ def test_the_whole_interval_decides(value: float, reach: float, status: Status) 
 
 def test_growth_names_the_numbers_and_their_cause() -> None:
     found = finding(measured("flat"), "depth-exponent")
-    assert re.fullmatch(
+    said = re.fullmatch(
         r"the final residual variance goes as n_layer\^\(\d\.\d\d ± 0\.\d\d\): "
-        r"\d\.\d+ at 2, \d\.\d+ at 4, \d\.\d\d at 8 layers; "
+        r"(\d\.\d+) at 2, (\d\.\d+) at 4, (\d\.\d\d) at 8 layers; "
         r"mlp_down adds 100% of what the blocks add, and its std does not shrink with depth",
         found.message,
     )
+    assert said is not None
+    assert [float(number) for number in said.groups()] == pytest.approx([1, 2, 4], rel=0.2)
     assert (found.site, found.layer, found.bound) == ("mlp_down", None, 0.5)
     assert found.value == pytest.approx(1.0, abs=0.2)
     assert found.error is not None

@@ -60,9 +60,13 @@ def together(v: Array, k: Array, attend: Array, at: Positions) -> Array:
     smooth = attend @ (v * k) @ attend.T - cross - cross.transpose(0, 2, 1)
     smooth += (v_row @ attend.T) * (k_row @ attend.T)
     smooth[0] -= _itself(v[0], k[0], attend, at)
-    seen = at.seen[at.upper[:, :-1]]
-    smooth[0] *= np.where(seen > 1, seen / np.maximum(seen - 1, 0.5), 0.0)
+    smooth[0] *= _per_other(at.seen[at.upper[:, :-1]])
     return pack(smooth, diagonal(smooth))
+
+
+def _per_other(seen: Array) -> Array:
+    """Return n / (n - 1) of n keys, which each have n - 1 others; 0 for one alone."""
+    return np.where(seen > 1, seen / np.maximum(seen - 1, 0.5), 0.0)
 
 
 def _itself(v: Array, k: Array, attend: Array, at: Positions) -> Array:
@@ -82,8 +86,7 @@ def contrasted(at: Positions, common: Array, contrast: Array, cosine: Array) -> 
     none E Σ_j of two softmaxes' weights is (1 - Σa²)(1 - Σa'²) n/(n - 1) of E Σ a a', n keys of the
     later; between that and one query with itself it is taken to be linear.
     """
-    left, seen = 1 - common, at.seen[at.upper]
-    free = outer(left) * np.where(seen > 1, seen / np.maximum(seen - 1, 0.5), 0.0)
+    free = outer(1 - common) * _per_other(at.seen[at.upper])
     tight = (contrast / common)[at.lower]
     share = np.clip(cosine, 0.0, 1.0)
     share[:, -1] = 1.0
